@@ -1,0 +1,207 @@
+// One node's whole knowledge of the cluster and every decision it takes: a value. Here is now, here is an event; it
+// answers with effects. No clock, socket, file, keyspace or randomness of its own; the shell (server/cluster/) and the
+// simulator (tests/sim/) drive the same code. Not thread-safe; one owner.
+//
+// Order is part of the effects: they must be carried out in the order given, and a SaveState with `must_sync` must be
+// durable before any effect behind it is carried out (a vote or an epoch is on disk before a message relies on it).
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "cluster/message.h"
+#include "cluster/types.h"
+
+namespace tessera::cluster {
+
+// The cluster-* options of the configuration, plus what the node announces. May be replaced at run time (SetOptions).
+struct Options {
+  Millis node_timeout_ms = 15000;
+  int replica_validity_factor = 10;
+  int migration_barrier = 1;
+  bool allow_replica_migration = true;
+  bool require_full_coverage = true;
+  bool replica_no_failover = false;
+  bool allow_reads_when_down = false;
+  bool allow_pubsubshard_when_down = true;
+  Millis repl_ping_replica_period_ms = 10000;  // for the data-age rule of elections
+  Millis repl_timeout_ms = 60000;
+  Endpoint announced;                   // ip empty = let peers learn it from the socket
+  std::string human_nodename;           // cluster-announce-human-nodename
+  int preferred_endpoint_type = 0;      // 0 ip, 1 hostname, 2 unknown-endpoint
+  size_t link_sendbuf_limit_bytes = 0;  // enforced by the shell, kept for CLUSTER LINKS
+};
+
+using LinkId = uint64_t;  // given by the core for outbound links, by the shell (high bit set) for inbound ones
+inline constexpr LinkId kInboundLinkBit = 1ull << 63;
+
+// ---- events ----
+struct Tick {};  // at least every 100 ms
+struct LinkOpened {
+  LinkId link;
+};  // outbound connect finished
+struct LinkClosed {
+  LinkId link;
+};  // either kind: refused, reset or closed by the peer
+struct LinkAccepted {
+  LinkId link;
+};
+struct MessageReceived {
+  LinkId link;
+  std::string_view bytes;  // one whole framed message, valid during the call
+  std::string peer_ip;     // numeric address of the other end
+  std::string local_ip;    // numeric address of this end (how a node learns its own)
+};
+// What the shell knows of replication, given whenever it changes and before each Tick.
+struct ReplicationStatus {
+  ReplicationOffset offset = 0;   // this node's own: as primary produced, as replica processed
+  bool primary_link_up = false;   // as replica
+  Millis primary_last_io_ms = 0;  // unix ms of the last byte heard from the primary while the link was up; 0 never
+};
+struct SlotsWithKeys {
+  SlotSet slots;
+};                            // at start: slots that hold keys here though nobody assigned them
+struct PauseAcknowledged {};  // reserved for the shell: writes are now paused
+
+using Event = std::variant<Tick, LinkOpened, LinkClosed, LinkAccepted, MessageReceived, ReplicationStatus,
+                           SlotsWithKeys, PauseAcknowledged>;
+
+// ---- effects ----
+struct Send {
+  LinkId link;
+  std::string bytes;
+};
+struct OpenLink {
+  LinkId link;
+  NodeId node;
+  std::string ip;
+  uint16_t bus_port;
+  std::string hostname;
+};
+struct CloseLink {
+  LinkId link;
+};
+struct SaveState {
+  bool must_sync;
+};  // write StateText() to nodes.conf
+struct DropKeysInSlots {
+  SlotSet slots;
+};  // ownership lost: the data is no longer ours
+struct FollowPrimary {
+  NodeId id;
+  Endpoint endpoint;
+};                        // become (or re-point as) a replica of it
+struct BecomePrimary {};  // stop replicating, keep the data, accept writes
+struct EmptyDataset {};   // CLUSTER RESET of a replica, as Redis does
+struct PauseWrites {
+  Millis until_ms;
+};  // manual failover: clients' writes wait
+struct ResumeWrites {};
+struct Publish {
+  bool sharded;
+  std::string channel;
+  std::string message;
+};                         // heard from the bus: deliver to local clients
+struct SlotMapChanged {};  // routing or state() changed
+enum class Severity { kDebug, kVerbose, kNotice, kWarning };
+struct Note {
+  Severity severity;
+  std::string text;
+};
+
+using Effect = std::variant<Send, OpenLink, CloseLink, SaveState, DropKeysInSlots, FollowPrimary, BecomePrimary,
+                            EmptyDataset, PauseWrites, ResumeWrites, Publish, SlotMapChanged, Note>;
+using Effects = std::vector<Effect>;
+
+// What this node knows of one node (itself included).
+struct NodeView {
+  NodeId id;
+  NodeId shard_id;
+  std::string human_nodename;
+  Endpoint endpoint;
+  uint16_t flags = 0;
+  NodeId primary;  // when a replica
+  Epoch config_epoch = 0;
+  ReplicationOffset offset = 0;
+  Millis created_ms = 0, ping_sent_ms = 0, pong_received_ms = 0, data_received_ms = 0, fail_since_ms = 0,
+         orphaned_since_ms = 0, voted_at_ms = 0;
+  SlotSet slots;  // only for primaries
+  int slot_count = 0;
+  LinkId outbound = 0;  // 0 = none
+  bool outbound_connected = false;
+  LinkId inbound = 0;
+  Millis outbound_created_ms = 0, inbound_created_ms = 0;
+  std::vector<std::pair<NodeId, Millis>> failure_reports;  // reporter, when
+  bool is(uint16_t flag) const { return flags & flag; }
+};
+
+enum class FailoverMode { kPlain, kForce, kTakeover };
+enum class ResetMode { kSoft, kHard };
+
+class Core {
+ public:
+  // A fresh node with a random id drawn from `seed`, or the one a nodes.conf text describes.
+  Core(Options options, uint64_t seed, Millis now);
+  // Parses nodes.conf. On failure returns null and sets `error` (line and reason).
+  static std::unique_ptr<Core> Load(Options options, uint64_t seed, Millis now, std::string_view text,
+                                    std::string* error);
+  ~Core();
+  Core(const Core&) = delete;
+
+  Effects Handle(Millis now, const Event& event);
+  void SetOptions(Millis now, Options options, Effects& effects);
+  const Options& options() const;
+  // Latest instant by which the core wants a Tick.
+  Millis NextTick() const;
+
+  // ---- commands: empty string = done, otherwise the error reply's text without '-' ("ERR ...") ----
+  using Error = std::string;
+  Error Meet(Millis now, std::string_view ip, int port, int bus_port, Effects& effects);
+  Error Forget(Millis now, std::string_view id, Effects& effects);
+  Error AddSlots(Millis now, const SlotSet& slots, Effects& effects);
+  Error DelSlots(Millis now, const SlotSet& slots, Effects& effects);
+  Error FlushSlots(Millis now, Effects& effects);
+  // `keys_in_slot`: this node's number of keys in `slot`, asked by the shell beforehand.
+  Error SetSlotMigrating(Millis now, Slot slot, std::string_view to, Effects& effects);
+  Error SetSlotImporting(Millis now, Slot slot, std::string_view from, Effects& effects);
+  Error SetSlotStable(Millis now, Slot slot, Effects& effects);
+  Error SetSlotNode(Millis now, Slot slot, std::string_view owner, size_t keys_in_slot, Effects& effects);
+  Error Replicate(Millis now, std::string_view id, bool dataset_empty, Effects& effects);
+  Error Failover(Millis now, FailoverMode mode, Effects& effects);
+  Error Reset(Millis now, ResetMode mode, bool dataset_empty, Effects& effects);
+  Error SetConfigEpoch(Millis now, Epoch epoch, Effects& effects);
+  // Returns "BUMPED n" or "STILL n" in `reply`.
+  Error BumpEpoch(Millis now, std::string& reply, Effects& effects);
+  // To every node (plain), or to the nodes of this shard (sharded).
+  void BroadcastPublish(Millis now, bool sharded, std::string_view channel, std::string_view message, Effects& effects);
+
+  // ---- questions ----
+  const NodeId& self() const;
+  const NodeView& me() const;
+  const NodeView* Find(std::string_view id) const;  // full id
+  const std::map<NodeId, NodeView>& nodes() const;
+  bool ok() const;  // cluster_state
+  // Why not, as CLUSTERDOWN distinguishes.
+  enum class DownReason { kNone, kStateDown, kSlotUnbound };
+  const NodeView* OwnerOf(Slot slot) const;  // null = unassigned
+  const NodeView* MigratingTo(Slot slot) const;
+  const NodeView* ImportingFrom(Slot slot) const;
+  bool ManualFailoverInProgress() const;
+  std::string StateText() const;                                      // nodes.conf, vars line included
+  std::string NodesText(Millis now, bool tls_client) const;           // CLUSTER NODES
+  std::string NodeLine(const NodeView& node, bool tls_client) const;  // one line of it (CLUSTER REPLICAS)
+  std::string InfoText(Millis now) const;                             // CLUSTER INFO
+  int FailureReports(Millis now, std::string_view id, Error* error) const;
+  Epoch current_epoch() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tessera::cluster
