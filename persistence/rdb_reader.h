@@ -1,0 +1,119 @@
+// Reads RDB versions 1 to 11, pushed in pieces of any size, from files and sockets alike. A record is handed out as
+// soon as its last byte is there. Memory follows the bytes received, never a length that the input merely claims.
+//
+//   reader.Feed(bytes);
+//   while (true) switch (reader.Next()) {
+//     case RdbRead::kRecord: Apply(reader.record()); continue;   // views are valid until the next Feed or Next
+//     case RdbRead::kNeedMore: ...feed more, or at the end of the input: the file is cut short at reader.offset()
+//     case RdbRead::kEnd: ...checksum verified; reader.Rest() is what followed the image
+//     case RdbRead::kError: ...reader.error(); nothing more can be read
+//   }
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "persistence/rdb_format.h"
+#include "persistence/snapshot_visitor.h"
+
+namespace tessera::persistence {
+
+enum class RdbRead { kRecord, kNeedMore, kEnd, kError };
+
+struct RdbRecord {
+  enum class Kind {
+    kAux,        // name, value
+    kSelectDb,   // database
+    kResizeDb,   // key_count, expiring_count: hints from the file, not to be trusted with memory
+    kString,     // entry, value; database
+    kFunction,   // value: the code of a function library, which the caller cannot use yet
+    kModuleAux,  // data of a module, skipped
+  };
+  Kind kind = Kind::kAux;
+  uint64_t offset = 0;  // of the record's first byte
+  std::string_view name;
+  std::string_view value;
+  uint32_t database = 0;
+  uint64_t key_count = 0;
+  uint64_t expiring_count = 0;
+  EntryHeader entry;
+};
+
+struct RdbError {
+  uint64_t offset = 0;         // of the byte or record that is wrong
+  std::string reason;          // what is wrong
+  std::string advice;          // what the user may do about it
+  std::string ToText() const;  // "at byte 17: reason; advice"
+};
+
+struct RdbReaderOptions {
+  bool verify_checksum = true;             // rdbchecksum
+  uint64_t string_bytes_max = 4ull << 30;  // longer strings are an error
+};
+
+class RdbReader {
+ public:
+  explicit RdbReader(RdbReaderOptions options = {}) : options_(options) {}
+
+  void Feed(std::string_view bytes);
+  RdbRead Next();
+
+  const RdbRecord& record() const { return record_; }
+  const RdbError& error() const { return error_; }
+  int version() const { return version_; }  // 0 before the header was read
+  // Bytes consumed: the start of the record that comes next, or the end of the image after kEnd.
+  uint64_t offset() const { return base_offset_ + position_; }
+  // After kEnd: bytes that were fed but are not part of the image (an AOF tail, the end mark of a transfer).
+  std::string_view Rest() const { return std::string_view(buffer_).substr(position_); }
+  // Error text for input that stops here, for a caller that got kNeedMore at the end of a file.
+  RdbError CutShort() const;
+
+ private:
+  enum class State { kHeader, kRecords, kModuleAux, kChecksum, kEnd, kFailed };
+  enum class Step { kRecord, kAgain, kNeedMore, kFailed };  // kAgain: consumed something, no record to show
+
+  Step ReadHeader();
+  Step ReadRecord();
+  Step ReadEntry(uint8_t type, uint64_t start);
+  Step ReadModuleAuxPart();
+  Step ReadChecksum();
+  Step Fail(uint64_t offset, std::string reason, std::string advice = {});
+  void Consume(size_t end);  // moves position_ to `end` and the checksum with it
+  void SumUpTo(size_t end);
+  void ForgetConsumed();
+
+  RdbReaderOptions options_;
+  State state_ = State::kHeader;
+  int version_ = 0;
+  std::string buffer_;
+  size_t position_ = 0;       // in buffer_: consumed up to here
+  size_t summed_ = 0;         // in buffer_: in crc_ up to here
+  uint64_t base_offset_ = 0;  // of buffer_[0] in the input
+  uint64_t crc_ = 0;
+  uint32_t database_ = 0;
+  uint64_t entry_start_ = 0;    // where the attributes of the pending entry began
+  bool entry_pending_ = false;  // expiry, idle or frequency was read, the type has to follow
+  EntryHeader pending_;
+  RdbRecord record_;
+  RdbError error_;
+  std::string key_scratch_;  // decompressed or formatted strings of the current record
+  std::string value_scratch_;
+};
+
+// RESTORE. The value of a DUMP payload, which Redis up to 7.2 or this program made.
+enum class DumpRead {
+  kString,
+  kBadFooter,        // too short, newer version or wrong checksum: "DUMP payload version or checksum are wrong"
+  kBadData,          // "Bad data format"
+  kUnsupportedType,  // a type that is not implemented yet; `reason` names it
+};
+struct DumpValue {
+  DumpRead read = DumpRead::kBadFooter;
+  std::string value;
+  std::string reason;
+};
+DumpValue ReadDump(std::string_view payload);
+
+}  // namespace tessera::persistence
