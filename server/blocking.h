@@ -1,0 +1,31 @@
+// Commands that finish later (WAIT, CLIENT PAUSE's victims apart): who waits, until when, and how they are answered.
+// A blocked session's pipeline rests until its command is answered. Loop thread.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "server/session.h"
+
+namespace tessera {
+
+class Blocking {
+ public:
+  // `deadline_us` monotonic, 0 = never. `resume` answers the command; it is called exactly once unless the client leaves.
+  void Block(Session& session, BlockKind kind, int64_t deadline_us,
+             std::function<void(Session&, WakeReason)> resume);
+  void Wake(Session& session, WakeReason reason);
+  void Forget(Session& session);  // the client left
+  void WakeExpired(int64_t now_us);
+  int64_t NextDeadlineUs() const { return deadlines_.empty() ? 0 : deadlines_.begin()->first; }
+  size_t size() const { return blocked_.size(); }
+  const std::set<Session*>& all() const { return blocked_; }
+
+ private:
+  std::set<std::pair<int64_t, Session*>> deadlines_;
+  std::set<Session*> blocked_;
+};
+
+}  // namespace tessera

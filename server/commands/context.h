@@ -1,0 +1,69 @@
+// What a handler gets: its arguments, the database, now, the session and the reply; and, for the commands that
+// administer the server, the services by name. Handlers of data commands use nothing of `services`.
+#pragma once
+
+#include <initializer_list>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "protocol/args.h"
+#include "protocol/number.h"
+#include "protocol/reply_writer.h"
+#include "server/clock.h"
+#include "server/commands/command.h"
+#include "server/services.h"
+#include "server/session.h"
+#include "server/store/keyspace.h"
+
+namespace tessera {
+
+using Argv = std::span<const std::string_view>;
+
+struct CommandContext {
+  const CommandRow& row;
+  Argv argv;
+  Session& session;
+  protocol::ReplyWriter& reply;
+  store::Keyspace& keyspace;
+  Now now;
+  Services& services;
+
+  store::Database& db() { return keyspace.db(session.db); }
+
+  // Reads keys as a client sees them: an expired key is missing. `touch` = false for OBJECT, TTL and the like.
+  // Counts keyspace hits and misses for commands that read (row flag kReadOnly).
+  store::EntryRef Find(std::string_view key);
+  store::EntryRef FindUntouched(std::string_view key);
+  // Like Find, for commands that will write: never counts hits.
+  store::EntryRef FindForWrite(std::string_view key);
+
+  // What replicas and the AOF get. Nothing said: the command as it came, if it changed the keyspace.
+  // Propagate: this instead (several calls: in this order, as one transaction). PropagateNothing: nothing.
+  void Propagate(std::initializer_list<std::string_view> command) { PropagateIn(session.db, command); }
+  void PropagateIn(int db, std::span<const std::string_view> command);
+  void PropagateIn(int db, std::initializer_list<std::string_view> command) {
+    PropagateIn(db, std::span(command.begin(), command.size()));
+  }
+  void PropagateNothing() { propagation = Propagation::kOverridden; }
+  // The command as it came even though the keyspace did not change (PUBLISH ...).
+  void PropagateAlways() { propagation = Propagation::kForced; }
+
+  enum class Propagation { kAsChanged, kOverridden, kForced };
+  Propagation propagation = Propagation::kAsChanged;
+
+  // Keyspace events: `event` as Redis names it ("set", "del"), type flag letter as in notify-keyspace-events ('$', 'g', 'x' ...).
+  void Notify(char type, std::string_view event, std::string_view key) { NotifyIn(session.db, type, event, key); }
+  void NotifyIn(int db, char type, std::string_view event, std::string_view key);
+};
+
+// Frequent refusals, in Redis's words.
+inline constexpr std::string_view kWrongType = "WRONGTYPE Operation against a key holding the wrong kind of value";
+inline constexpr std::string_view kSyntaxError = "ERR syntax error";
+inline constexpr std::string_view kNotAnInteger = "ERR value is not an integer or out of range";
+inline constexpr std::string_view kNotAFloat = "ERR value is not a valid float";
+inline constexpr std::string_view kNoSuchKey = "ERR no such key";
+
+}  // namespace tessera

@@ -1,0 +1,73 @@
+// All rows, by name. Looking up is case-insensitive and allocates nothing; subcommands are found through their parent.
+#pragma once
+
+#include <span>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "server/commands/command.h"
+
+namespace tessera {
+
+class CommandTable {
+ public:
+  // Applies nothing but the rows; `rename-command` of the configuration renames or hides afterwards.
+  CommandTable();
+  // The row a request names, subcommands resolved: `parent` is set when the row is a subcommand.
+  // kUnknownSubcommand: the parent exists (and is returned in `parent`), the subcommand does not.
+  enum class Found { kYes, kUnknown, kUnknownSubcommand };
+  struct Result {
+    Found found;
+    const CommandRow* row;
+    const CommandRow* parent;
+  };
+  Result Find(std::span<const std::string_view> argv) const;
+  const CommandRow* FindTop(std::string_view name) const;
+  const std::vector<const CommandRow*>& rows() const { return rows_; }  // top level, in order of the files
+  static bool SameName(std::string_view a, std::string_view b) { return Equal()(a, b); }
+  // Empty `to` removes the command. False when `from` is unknown or `to` is taken.
+  bool Rename(std::string_view from, std::string_view to);
+  // "config|get" for subcommands.
+  std::string FullName(const CommandRow& row) const;
+  const CommandRow* ParentOf(const CommandRow& row) const;
+
+ private:
+  struct Hash {
+    size_t operator()(std::string_view name) const;
+  };
+  struct Equal {
+    bool operator()(std::string_view a, std::string_view b) const;
+  };
+  std::vector<const CommandRow*> rows_;
+  std::unordered_map<std::string_view, const CommandRow*, Hash, Equal> by_name_;
+  std::unordered_map<const CommandRow*, const CommandRow*> parents_;
+  std::vector<std::unique_ptr<std::string>> renamed_;
+};
+
+// Where the keys of a request stand, from its row's key specifications.
+struct KeyPosition {
+  int index;
+  uint16_t flags;  // KeyFlag
+};
+// Returns false when the request is malformed (a key count that does not fit). Appends to `keys`, which is not cleared.
+bool FindKeys(const CommandRow& row, std::span<const std::string_view> argv, std::vector<KeyPosition>& keys);
+
+// One span per file of rows; table.cc lists them.
+std::span<const CommandRow> StringCommands();
+std::span<const CommandRow> KeyCommands();
+std::span<const CommandRow> ExpiryCommands();
+std::span<const CommandRow> TransferCommands();     // DUMP, RESTORE, MIGRATE
+std::span<const CommandRow> TransactionCommands();
+std::span<const CommandRow> ConnectionCommands();
+std::span<const CommandRow> ClientCommands();
+std::span<const CommandRow> IntrospectionCommands();  // COMMAND
+std::span<const CommandRow> ConfigCommands();
+std::span<const CommandRow> ServerCommands();
+std::span<const CommandRow> DurabilityCommands();
+std::span<const CommandRow> ReplicationCommands();
+std::span<const CommandRow> ClusterCommands();
+
+}  // namespace tessera

@@ -1,0 +1,58 @@
+#include "server/log.h"
+
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <atomic>
+
+namespace tessera::log {
+namespace {
+
+// The process has one log, as it has one standard output; spdlog's registry holds it and is thread-safe.
+std::atomic<char> role{'M'};
+std::atomic<Level> threshold{Level::kNotice};
+
+constexpr char kMark[] = {'.', '-', '*', '#'};
+
+}  // namespace
+
+std::string Open(const std::string& file, Level level) {
+  try {
+    spdlog::sink_ptr sink;
+    if (file.empty()) {
+      sink = std::make_shared<spdlog::sinks::stdout_sink_mt>();
+    } else {
+      sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(file);
+    }
+    auto logger = std::make_shared<spdlog::logger>("tessera", sink);
+    logger->set_pattern("%P:%v");
+    logger->set_level(spdlog::level::trace);
+    logger->flush_on(spdlog::level::trace);
+    spdlog::set_default_logger(logger);
+  } catch (const spdlog::spdlog_ex& e) {
+    return e.what();
+  }
+  threshold = level;
+  return {};
+}
+
+void SetLevel(Level level) { threshold = level; }
+void SetRole(char letter) { role = letter; }
+bool Enabled(Level level) { return level >= threshold.load(std::memory_order_relaxed); }
+
+void Write(Level level, std::string_view line) {
+  if (!Enabled(level)) return;
+  // Redis's layout: pid:role date mark text, so that existing log tooling keeps working.
+  const auto now = std::chrono::system_clock::now();
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count() % 1000;
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
+  std::tm tm{};
+  localtime_r(&seconds, &tm);
+  char date[32];
+  std::strftime(date, sizeof date, "%d %b %Y %H:%M:%S", &tm);
+  spdlog::default_logger_raw()->info("{} {}.{:03d} {} {}", role.load(), date, ms, kMark[static_cast<int>(level)], line);
+}
+
+}  // namespace tessera::log

@@ -1,0 +1,44 @@
+// The parts a node is made of, by reference: main (through Node) builds them and hands each what it needs. Only commands
+// that administer the server reach for them.
+#pragma once
+
+namespace tessera {
+
+namespace config {
+class Options;
+struct Config;
+}  // namespace config
+namespace store {
+class Keyspace;
+}
+
+class Blocking;
+class Clients;
+class ClusterShell;
+class CommandTable;
+class Dispatcher;
+class Durability;
+class Lifecycle;
+class Replication;
+class SlowLog;
+class Watches;
+struct Stats;
+
+struct Services {
+  const config::Config& config;      // values in effect, plain reads
+  config::Options& options;          // CONFIG GET / SET / REWRITE
+  store::Keyspace& keyspace;
+  const CommandTable& commands;
+  Dispatcher& dispatcher;            // EXEC runs queued commands through it
+  Clients& clients;                  // who is connected; pause
+  Blocking& blocking;                // commands that finish later
+  Watches& watches;                  // WATCH
+  Stats& stats;
+  SlowLog& slowlog;
+  Replication& replication;          // role, stream, replicas, the link to the primary
+  Durability& durability;            // RDB and AOF
+  Lifecycle& lifecycle;              // shutdown
+  ClusterShell* cluster;             // null unless cluster-enabled
+};
+
+}  // namespace tessera
