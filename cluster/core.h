@@ -4,6 +4,14 @@
 //
 // Order is part of the effects: they must be carried out in the order given, and a SaveState with `must_sync` must be
 // durable before any effect behind it is carried out (a vote or an epoch is on disk before a message relies on it).
+//
+// What a shell does, in short:
+//   start    Construct (or Load), write StateText() durably, give ReplicationStatus, then Tick. The first Ticks open
+//            the links and, for a replica, emit FollowPrimary. A new node has no address until a MEET tells it.
+//   running  ReplicationStatus then Tick at least every 100 ms and whenever NextTick() is reached. Never call the core
+//            from within the carrying out of an effect.
+//   links    OpenLink is answered later by LinkOpened or LinkClosed. The core sends only on open links. CloseLink is
+//            final: no LinkClosed follows it, and events of a link the core no longer knows are ignored.
 #pragma once
 
 #include <map>
@@ -30,8 +38,8 @@ struct Options {
   bool allow_reads_when_down = false;
   bool allow_pubsubshard_when_down = true;
   Millis repl_ping_replica_period_ms = 10000;  // for the data-age rule of elections
-  Millis repl_timeout_ms = 60000;
-  Endpoint announced;                   // ip empty = let peers learn it from the socket
+  Endpoint announced;                   // ports as peers shall see them; ip empty = let peers learn it from the socket
+  bool tls_cluster = false;             // the bus and the announced main port are the TLS ones
   std::string human_nodename;           // cluster-announce-human-nodename
   int preferred_endpoint_type = 0;      // 0 ip, 1 hostname, 2 unknown-endpoint
   size_t link_sendbuf_limit_bytes = 0;  // enforced by the shell, kept for CLUSTER LINKS
@@ -47,7 +55,8 @@ struct LinkOpened {
 };  // outbound connect finished
 struct LinkClosed {
   LinkId link;
-};  // either kind: refused, reset or closed by the peer
+  bool over_buffer_limit = false;  // the shell closed it because its send buffer outgrew link_sendbuf_limit_bytes
+};                                 // either kind: refused, reset or closed by the peer
 struct LinkAccepted {
   LinkId link;
 };
@@ -57,19 +66,20 @@ struct MessageReceived {
   std::string peer_ip;     // numeric address of the other end
   std::string local_ip;    // numeric address of this end (how a node learns its own)
 };
-// What the shell knows of replication, given whenever it changes and before each Tick.
+// What the shell knows of replication, given whenever it changes and before each Tick. After PauseWrites was carried
+// out the next one also says: writes are paused and this offset is final (the core waits for it in a manual failover).
 struct ReplicationStatus {
   ReplicationOffset offset = 0;   // this node's own: as primary produced, as replica processed
-  bool primary_link_up = false;   // as replica
+  bool primary_link_up = false;   // as replica: synchronised and connected
   Millis primary_last_io_ms = 0;  // unix ms of the last byte heard from the primary while the link was up; 0 never
 };
 struct SlotsWithKeys {
   SlotSet slots;
-};                            // at start: slots that hold keys here though nobody assigned them
-struct PauseAcknowledged {};  // reserved for the shell: writes are now paused
+};  // at start, once the data is loaded: every slot that holds keys here. Slots nobody owns are claimed; slots of
+    // others are marked importing, for an operator to settle.
 
-using Event = std::variant<Tick, LinkOpened, LinkClosed, LinkAccepted, MessageReceived, ReplicationStatus,
-                           SlotsWithKeys, PauseAcknowledged>;
+using Event =
+    std::variant<Tick, LinkOpened, LinkClosed, LinkAccepted, MessageReceived, ReplicationStatus, SlotsWithKeys>;
 
 // ---- effects ----
 struct Send {
@@ -97,7 +107,7 @@ struct FollowPrimary {
   Endpoint endpoint;
 };                        // become (or re-point as) a replica of it
 struct BecomePrimary {};  // stop replicating, keep the data, accept writes
-struct EmptyDataset {};   // CLUSTER RESET of a replica, as Redis does
+struct EmptyDataset {};   // CLUSTER RESET of a replica, as Redis does; follows BecomePrimary
 struct PauseWrites {
   Millis until_ms;
 };  // manual failover: clients' writes wait
@@ -128,6 +138,7 @@ struct NodeView {
   NodeId primary;  // when a replica
   Epoch config_epoch = 0;
   ReplicationOffset offset = 0;
+  // ping_sent_ms: 0 = no ping is waiting for its pong.
   Millis created_ms = 0, ping_sent_ms = 0, pong_received_ms = 0, data_received_ms = 0, fail_since_ms = 0,
          orphaned_since_ms = 0, voted_at_ms = 0;
   SlotSet slots;  // only for primaries
@@ -165,8 +176,9 @@ class Core {
   Error Forget(Millis now, std::string_view id, Effects& effects);
   Error AddSlots(Millis now, const SlotSet& slots, Effects& effects);
   Error DelSlots(Millis now, const SlotSet& slots, Effects& effects);
-  Error FlushSlots(Millis now, Effects& effects);
+  Error FlushSlots(Millis now, bool dataset_empty, Effects& effects);
   // `keys_in_slot`: this node's number of keys in `slot`, asked by the shell beforehand.
+
   Error SetSlotMigrating(Millis now, Slot slot, std::string_view to, Effects& effects);
   Error SetSlotImporting(Millis now, Slot slot, std::string_view from, Effects& effects);
   Error SetSlotStable(Millis now, Slot slot, Effects& effects);
@@ -185,9 +197,7 @@ class Core {
   const NodeView& me() const;
   const NodeView* Find(std::string_view id) const;  // full id
   const std::map<NodeId, NodeView>& nodes() const;
-  bool ok() const;  // cluster_state
-  // Why not, as CLUSTERDOWN distinguishes.
-  enum class DownReason { kNone, kStateDown, kSlotUnbound };
+  bool ok() const;                           // cluster_state
   const NodeView* OwnerOf(Slot slot) const;  // null = unassigned
   const NodeView* MigratingTo(Slot slot) const;
   const NodeView* ImportingFrom(Slot slot) const;

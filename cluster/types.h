@@ -45,8 +45,8 @@ class NodeId {
 // Where a node can be reached; apart from its identity, because it may change while the node stays the same.
 struct Endpoint {
   std::string ip;         // numeric IPv4 or IPv6; empty = unknown
-  uint16_t port = 0;      // the port clients use (plain TCP unless tls-cluster)
-  uint16_t tls_port = 0;  // the other one, 0 = none
+  uint16_t port = 0;      // plain TCP clients, 0 = none
+  uint16_t tls_port = 0;  // TLS clients, 0 = none
   uint16_t bus_port = 0;
   std::string hostname;  // announced, empty = none
   bool operator==(const Endpoint&) const = default;
