@@ -1,0 +1,102 @@
+"""A TCP proxy whose links a test can cut, refuse or freeze."""
+
+import selectors
+import socket
+import threading
+
+from .ports import free_port
+
+
+class Proxy:
+    """Forwards 127.0.0.1:port to the target. `cut` breaks the links of now; `refuse` also those of later, until `accept`."""
+
+    def __init__(self, target_port):
+        self.target_port = target_port
+        self.port = free_port()
+        self._refusing = False
+        self._frozen = False
+        self._ended = False
+        self._peer = {}
+        self._lock = threading.Lock()
+        self._selector = selectors.DefaultSelector()
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.close()
+
+    def cut(self):
+        with self._lock:
+            for end in list(self._peer):
+                self._drop(end)
+
+    def refuse(self):
+        self._refusing = True
+        self.cut()
+
+    def accept(self):
+        self._refusing = False
+
+    def freeze(self):
+        """Bytes stop flowing, connections stay: what a partition looks like to the endpoints."""
+        self._frozen = True
+
+    def thaw(self):
+        self._frozen = False
+
+    def close(self):
+        self._ended = True
+        self._thread.join(2)
+        self.cut()
+        self._listener.close()
+
+    def _drop(self, end):
+        other = self._peer.pop(end, None)
+        for one in (end, other):
+            if one is not None:
+                self._peer.pop(one, None)
+                try:
+                    self._selector.unregister(one)
+                except (KeyError, ValueError):
+                    pass
+                one.close()
+
+    def _run(self):
+        while not self._ended:
+            for key, _ in self._selector.select(0.05):
+                with self._lock:
+                    if key.fileobj is self._listener:
+                        self._connect()
+                    elif key.fileobj in self._peer and not self._frozen:
+                        self._forward(key.fileobj)
+            if self._frozen:
+                threading.Event().wait(0.02)
+
+    def _connect(self):
+        client, _ = self._listener.accept()
+        if self._refusing:
+            client.close()
+            return
+        try:
+            target = socket.create_connection(("127.0.0.1", self.target_port), 2)
+        except OSError:
+            client.close()
+            return
+        self._peer[client], self._peer[target] = target, client
+        self._selector.register(client, selectors.EVENT_READ)
+        self._selector.register(target, selectors.EVENT_READ)
+
+    def _forward(self, source):
+        try:
+            data = source.recv(1 << 16)
+            if data:
+                self._peer[source].sendall(data)
+                return
+        except OSError:
+            pass
+        self._drop(source)
