@@ -37,9 +37,6 @@ class Clients {
   void ReleasePaused(int64_t mono_ms);
   bool any_pause() const { return any_pause_; }
 
-  // Bytes that MONITOR clients get for a command.
-  std::vector<Session*> monitors;
-
  private:
   struct PauseState {
     bool active = false;

@@ -72,7 +72,7 @@ struct Blocked {
 
 class Session {
  public:
-  explicit Session(uint64_t id, SessionKind kind = SessionKind::kNormal) : id(id), kind(kind), reply(out) {}
+  explicit Session(uint64_t id, SessionKind kind = SessionKind::kNormal) : id(id), kind(kind), reply(&out) {}
   Session(const Session&) = delete;
 
   const uint64_t id;
@@ -88,7 +88,6 @@ class Session {
   bool asking = false;         // ASKING: for the next command only
   bool no_evict = false;
   bool no_touch = false;
-  bool monitor = false;
   bool unix_socket = false;
   bool close_asap = false;
   ReplyMode reply_mode = ReplyMode::kOn;

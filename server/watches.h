@@ -22,8 +22,13 @@ class Watches : public store::ChangeObserver {
   size_t watched_keys() const { return watchers_.size(); }
 
   void OnChange(int db, uint16_t slot, std::string_view key, store::ChangeKind kind) override;
+  void OnFlush(int db) override;
+  void OnDropSlot(int db, uint16_t slot) override;
+  void OnSwap(int first, int second) override;
 
  private:
+  void Break(int db, std::string_view key, bool by_expiry);
+  void BreakExisting(int db);
   static std::string Place(int db, std::string_view key);
 
   store::Keyspace& keyspace_;

@@ -1,0 +1,41 @@
+#include "server/commands/context.h"
+
+#include "server/dispatcher.h"
+#include "server/stats.h"
+
+namespace tessera {
+namespace {
+
+store::Viewer ViewerOf(const Session& session) {
+  return session.kind == SessionKind::kPrimary ? store::Viewer::kPrimary : store::Viewer::kClient;
+}
+
+}  // namespace
+
+store::EntryRef CommandContext::Find(std::string_view key) {
+  const store::Touch touch = session.no_touch && !row.has(kWrite) ? store::Touch::kNo : store::Touch::kYes;
+  store::EntryRef entry = db().Lookup(key, {touch, ViewerOf(session)});
+  if (row.has(kReadOnly)) ++(entry ? services.stats.keyspace_hits : services.stats.keyspace_misses);
+  return entry;
+}
+
+store::EntryRef CommandContext::FindUntouched(std::string_view key) {
+  store::EntryRef entry = db().Lookup(key, {store::Touch::kNo, ViewerOf(session)});
+  if (row.has(kReadOnly)) ++(entry ? services.stats.keyspace_hits : services.stats.keyspace_misses);
+  return entry;
+}
+
+store::EntryRef CommandContext::FindForWrite(std::string_view key) {
+  return db().Lookup(key, {store::Touch::kYes, ViewerOf(session)});
+}
+
+void CommandContext::PropagateIn(int db, std::span<const std::string_view> command) {
+  propagation = Propagation::kOverridden;
+  if (session.kind == SessionKind::kNormal) services.dispatcher.AlsoPropagate(db, command);
+}
+
+void CommandContext::NotifyIn(int, char, std::string_view, std::string_view) {
+  // Subscribers do not exist yet; handlers name their events so that pub/sub finds them all.
+}
+
+}  // namespace tessera

@@ -1,0 +1,283 @@
+#include "server/dispatcher.h"
+
+#include <fmt/core.h>
+
+#include <bit>
+
+#include "server/blocking.h"
+#include "server/clients.h"
+#include "server/cluster/cluster_shell.h"
+#include "server/commands/context.h"
+#include "server/config/config.h"
+#include "server/durability/durability.h"
+#include "server/replication/replication.h"
+#include "server/replication/stream.h"
+#include "server/slowlog.h"
+#include "server/stats.h"
+#include "server/watches.h"
+
+namespace tessera {
+namespace {
+
+constexpr size_t kErrorKindsMax = 128;
+
+bool CanWrite(const CommandRow& row) { return row.has(kWrite | kMayReplicate); }
+
+}  // namespace
+
+std::string UnknownCommandText(std::span<const std::string_view> argv) {
+  std::string shown;
+  for (size_t i = 1; i < argv.size() && shown.size() < 128; ++i)
+    shown += fmt::format("'{}' ", argv[i].substr(0, 128 - shown.size()));
+  return fmt::format("ERR unknown command '{}', with args beginning with: {}", argv[0].substr(0, 128), shown);
+}
+
+Dispatcher::Outcome Dispatcher::Execute(Session& session, std::span<const std::string_view> argv, int64_t wall_ms) {
+  session.last_interaction_us = last_us_;
+  services_.keyspace.SetNow(wall_ms);
+  const auto [found, row, parent] = services_.commands.Find(argv);
+  const protocol::OutputBuffer::Mark before = session.reply_mode == ReplyMode::kOn ? protocol::OutputBuffer::Mark()
+                                                                                    : session.out.End();
+  const bool muted = session.reply_mode == ReplyMode::kOff || session.reply_mode == ReplyMode::kSkip;
+  Outcome outcome = Outcome::kDone;
+  if (found == CommandTable::Found::kUnknown) {
+    Refuse(session, nullptr, session.authenticated ? UnknownCommandText(argv) : "NOAUTH Authentication required.");
+  } else if (found == CommandTable::Found::kUnknownSubcommand) {
+    std::string container(parent->name);
+    for (char& c : container) c = static_cast<char>(std::toupper(c));
+    Refuse(session, nullptr,
+           fmt::format("ERR unknown subcommand '{}'. Try {} HELP.", argv[1].substr(0, 128), container));
+  } else if (const int argc = static_cast<int>(argv.size());
+             row->handler == nullptr || (row->arity > 0 ? argc != row->arity : argc < -row->arity)) {
+    Refuse(session, row,
+           fmt::format("ERR wrong number of arguments for '{}' command", services_.commands.FullName(*row)));
+  } else {
+    session.last_command = row;
+    session.last_command_parent = parent;
+    std::string refusal = Refusal(session, *row, argv);
+    if (!refusal.empty()) {
+      Refuse(session, row, refusal);
+    } else if (services_.clients.any_pause() && MustWaitForPause(session, *row)) {
+      services_.clients.HoldBack(session);
+      return Outcome::kPostponed;
+    } else if (session.transaction.open && !row->has(kTransactionControl)) {
+      Queue(session, *row, argv);
+    } else {
+      const bool asking = session.asking;
+      BeginUnit();
+      Call(session, *row, argv, wall_ms);
+      EndUnit();
+      if (asking) session.asking = false;
+      if (CanWrite(*row) || row->has(kTransactionControl)) session.written_offset = stream_.offset();
+      if (session.is_blocked()) outcome = Outcome::kBlocked;
+    }
+  }
+  if (muted) session.reply.Discard(before);
+  if (session.reply_mode == ReplyMode::kSkip) session.reply_mode = ReplyMode::kOn;
+  if (session.reply_mode == ReplyMode::kSkipNext) session.reply_mode = ReplyMode::kSkip;
+  return outcome;
+}
+
+std::string Dispatcher::Replay(Session& session, std::span<const std::string_view> argv, int64_t wall_ms) {
+  services_.keyspace.SetNow(wall_ms);
+  const auto [found, row, parent] = services_.commands.Find(argv);
+  if (found != CommandTable::Found::kYes || row->handler == nullptr) return UnknownCommandText(argv);
+  if (const int argc = static_cast<int>(argv.size()); row->arity > 0 ? argc != row->arity : argc < -row->arity)
+    return fmt::format("ERR wrong number of arguments for '{}' command", services_.commands.FullName(*row));
+  session.last_command = row;
+  session.last_command_parent = parent;
+  const uint64_t errors = session.reply.error_count();
+  if (session.transaction.open && !row->has(kTransactionControl)) {
+    Queue(session, *row, argv);
+  } else {
+    BeginUnit();
+    Call(session, *row, argv, wall_ms);
+    EndUnit();
+  }
+  std::string error;
+  if (session.reply.error_count() != errors) error = session.reply.last_error_code();
+  session.out.Clear();
+  return error;
+}
+
+std::string Dispatcher::Refusal(Session& session, const CommandRow& row, std::span<const std::string_view> argv) {
+  const config::Config& config = services_.config;
+  if (!session.authenticated && !row.has(kNoAuth)) return "NOAUTH Authentication required.";
+  if (session.transaction.open && row.has(kNoMulti)) return "ERR Command not allowed inside a transaction";
+  if (services_.cluster != nullptr && session.kind == SessionKind::kNormal) {
+    std::string redirect = services_.cluster->Route(session, row, argv);
+    if (!redirect.empty()) return redirect;
+  }
+  const bool exec_writes = row.has(kTransactionControl) && session.transaction.open && !session.transaction.failed &&
+                           std::any_of(session.transaction.commands.begin(), session.transaction.commands.end(),
+                                       [](const QueuedCommand& c) { return c.row->has(kWrite); });
+  const bool writes = row.has(kWrite) || exec_writes;
+  if (row.has(kDenyOom) && config.maxmemory != 0 && services_.keyspace.memory().total() > config.maxmemory)
+    return "OOM command not allowed when used memory > 'maxmemory'.";
+  if (writes && session.kind == SessionKind::kNormal) {
+    if (!services_.replication.is_replica()) {
+      if (std::string disk = services_.durability.WriteRefusal(); !disk.empty()) return disk;
+      if (!services_.replication.EnoughReplicasToWrite()) return "NOREPLICAS Not enough good replicas to write.";
+    } else if (config.replica_read_only) {
+      return "READONLY You can't write against a read only replica.";
+    }
+  }
+  if (session.subscriptions > 0 && session.reply.version() == 2 && !row.has(kPubsub) && row.name != "ping" &&
+      row.name != "quit" && row.name != "reset")
+    return fmt::format("ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed "
+                       "in this context",
+                       services_.commands.FullName(row));
+  if (services_.replication.is_replica() && !row.has(kStale) && !config.replica_serve_stale_data &&
+      !services_.replication.primary_link_up())
+    return "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
+  if (services_.durability.loading() && !row.has(kLoading)) return "LOADING Redis is loading the dataset in memory";
+  return {};
+}
+
+void Dispatcher::Refuse(Session& session, const CommandRow* row, std::string_view error) {
+  // A command that cannot even be queued spoils the transaction it was meant for.
+  if (session.transaction.open) session.transaction.failed = true;
+  if (row != nullptr) ++services_.stats.per_command[row].rejected_calls;
+  session.asking = false;
+  session.reply.Error(error);
+  CountError(session.reply.last_error_code());
+}
+
+void Dispatcher::CountError(std::string_view code) {
+  Stats& stats = services_.stats;
+  ++stats.total_error_replies;
+  auto it = stats.errors.find(code);
+  if (it != stats.errors.end()) {
+    ++it->second;
+  } else if (stats.errors.size() < kErrorKindsMax) {
+    stats.errors.emplace(code, 1);
+  }
+}
+
+bool Dispatcher::MustWaitForPause(const Session& session, const CommandRow& row) const {
+  if (session.kind != SessionKind::kNormal || row.has(kWhilePaused)) return false;
+  const int64_t now_ms = last_us_ / 1000;
+  if (services_.clients.all_paused(now_ms)) return true;
+  if (!services_.clients.writes_paused(now_ms)) return false;
+  if (CanWrite(row)) return true;
+  return row.has(kTransactionControl) && session.transaction.open &&
+         std::any_of(session.transaction.commands.begin(), session.transaction.commands.end(),
+                     [](const QueuedCommand& c) { return CanWrite(*c.row); });
+}
+
+void Dispatcher::Queue(Session& session, const CommandRow& row, std::span<const std::string_view> argv) {
+  QueuedCommand command{&row, {}};
+  command.argv.reserve(argv.size());
+  for (std::string_view word : argv) {
+    session.transaction.bytes += word.size() + sizeof(std::string);
+    command.argv.emplace_back(word);
+  }
+  session.transaction.commands.push_back(std::move(command));
+  session.reply.SimpleString("QUEUED");
+}
+
+void Dispatcher::Call(Session& session, const CommandRow& row, std::span<const std::string_view> argv, int64_t wall_ms) {
+  Stats& stats = services_.stats;
+  const int64_t start_us = last_us_;
+  const uint64_t changes = changes_;
+  const uint64_t errors = session.reply.error_count();
+  CommandContext context{row,
+                         argv,
+                         session,
+                         session.reply,
+                         services_.keyspace,
+                         Now{wall_ms, start_us},
+                         services_};
+  const int db = session.db;
+  row.handler(context);
+
+  last_us_ = MonotonicUs();
+  const int64_t duration_us = last_us_ - start_us;
+  ++stats.commands_processed;
+  ++session.commands;
+  Stats::PerCommand& figures = stats.per_command[&row];
+  ++figures.calls;
+  figures.usec += duration_us;
+  const auto bucket = std::bit_width(static_cast<uint64_t>(duration_us));
+  ++figures.latency_log2[std::min<size_t>(bucket, figures.latency_log2.size() - 1)];
+  if (session.reply.error_count() != errors) {
+    ++figures.failed_calls;
+    if (!row.has(kTransactionControl)) CountError(session.reply.last_error_code());
+  }
+  const int64_t slow_us = services_.config.slowlog_log_slower_than;
+  if (slow_us >= 0 && duration_us >= slow_us && !row.has(kSkipSlowlog) && !session.is_blocked())
+    services_.slowlog.Add(argv, wall_ms / 1000, duration_us, session.peer, session.name,
+                          static_cast<size_t>(services_.config.slowlog_max_len));
+
+  const bool verbatim = context.propagation == CommandContext::Propagation::kForced ||
+                        (context.propagation == CommandContext::Propagation::kAsChanged && changes_ != changes &&
+                         !row.has(kTransactionControl));
+  if (verbatim && stream_.active() && session.kind == SessionKind::kNormal) {
+    if (transaction_depth_ == 0 && pending_.empty()) {
+      stream_.Feed(db, argv);
+    } else {
+      AlsoPropagate(db, argv);
+    }
+  }
+}
+
+void Dispatcher::RunTransaction(CommandContext& exec) {
+  Session& session = exec.session;
+  Transaction transaction = std::move(session.transaction);
+  session.transaction = {};
+  exec.reply.Array(static_cast<int64_t>(transaction.commands.size()));
+  ++transaction_depth_;
+  std::vector<std::string_view> argv;
+  for (const QueuedCommand& command : transaction.commands) {
+    argv.assign(command.argv.begin(), command.argv.end());
+    session.last_command = command.row;
+    Call(session, *command.row, argv, exec.now.unix_ms);
+  }
+  --transaction_depth_;
+}
+
+void Dispatcher::AlsoPropagate(int db, std::span<const std::string_view> command) {
+  if (!stream_.active()) return;
+  if (unit_depth_ == 0) {
+    stream_.Feed(db, command);
+    return;
+  }
+  pending_.push_back({db, {command.begin(), command.end()}});
+}
+
+void Dispatcher::EndUnit() {
+  if (--unit_depth_ > 0 || pending_.empty()) return;
+  std::vector<std::string_view> argv;
+  const bool several = pending_.size() > 1;
+  if (several) stream_.FeedMulti(pending_.front().db);
+  for (const Pending& command : pending_) {
+    argv.assign(command.argv.begin(), command.argv.end());
+    stream_.Feed(command.db, argv);
+  }
+  if (several) stream_.FeedExec(pending_.back().db);
+  pending_.clear();
+}
+
+void Dispatcher::OnChange(int, uint16_t, std::string_view, store::ChangeKind kind) {
+  if (kind == store::ChangeKind::kExpired) return;
+  ++changes_;
+  ++services_.stats.dirty;
+}
+
+void Dispatcher::OnExpired(int db, uint16_t, std::string_view key) {
+  ++services_.stats.expired_keys;
+  const std::string_view command[] = {services_.config.lazyfree_lazy_expire ? "UNLINK" : "DEL", key};
+  AlsoPropagate(db, command);
+}
+
+void Dispatcher::OnFlush(int db) {
+  ++changes_;
+  services_.stats.dirty += 1 + services_.keyspace.db(db).size();
+}
+
+void Dispatcher::OnSwap(int, int) {
+  ++changes_;
+  ++services_.stats.dirty;
+}
+
+}  // namespace tessera

@@ -1,0 +1,63 @@
+// The loop that owns the process's one execution thread: turns of "wait, handle what is ready, end of turn".
+// At the end of a turn the log is written and replies are flushed, once for everything the turn did.
+// Only Post may be called from other threads.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "server/clock.h"
+
+namespace boost::asio {
+class io_context;
+}
+
+namespace tessera {
+
+class EventLoop {
+ public:
+  EventLoop();
+  ~EventLoop();
+  EventLoop(const EventLoop&) = delete;
+
+  void Run();
+  void Stop() { stopped_ = true; }
+  // Runs turns until `done` says so; for start-up work (loading) that must answer clients meanwhile.
+  void RunUntil(const std::function<bool()>& done);
+
+  // Any thread; runs on the loop's thread in its next turn.
+  void Post(std::function<void()> task);
+  // Every `period_ms` until the loop dies; the first time after one period.
+  void Every(int period_ms, std::function<void()> task);
+  // Once after `delay_ms`. The returned handle cancels on destruction.
+  class Timer {
+   public:
+    virtual ~Timer() = default;
+  };
+  [[nodiscard]] std::unique_ptr<Timer> After(int64_t delay_ms, std::function<void()> task);
+
+  // In order of registration.
+  void AtEndOfTurn(std::function<void()> hook) { end_of_turn_.push_back(std::move(hook)); }
+  // Called once a turn before its end for a bounded slice (about a millisecond) of background work; while any returns
+  // true the loop does not sleep.
+  void AddBackgroundWork(std::function<bool()> slice) { background_.push_back(std::move(slice)); }
+
+  // The current turn's clock reading.
+  const Now& now() const { return now_; }
+  boost::asio::io_context& io() { return *io_; }
+
+ private:
+  void Turn();
+
+  std::unique_ptr<boost::asio::io_context> io_;
+  std::vector<std::function<void()>> end_of_turn_;
+  std::vector<std::function<bool()>> background_;
+  std::vector<std::unique_ptr<Timer>> periodic_;
+  Now now_;
+  bool stopped_ = false;
+  bool busy_ = false;
+};
+
+}  // namespace tessera
