@@ -1,0 +1,89 @@
+// RDB and AOF as the server drives them: loading at start, save points, BGSAVE and AOF rewriting without fork, the AOF
+// fed from the propagation stream and synced by policy. File formats and the order of file changes are in persistence/.
+// Loop thread, with a DiskThread for what blocks.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "persistence/file_system.h"
+#include "server/net/reply_gate.h"
+#include "server/replication/stream.h"
+#include "server/services.h"
+
+namespace tessera {
+
+class DiskThread;
+class EventLoop;
+
+class Durability : public StreamSink {
+ public:
+  Durability(EventLoop& loop, DiskThread& disk, persistence::FileSystem& files, Services& services,
+             ReplicationStream& stream);
+  ~Durability() override;
+
+  // ---- start
+  // Loads what the directory holds, in slices while the loop answers LOADING; logs progress. Empty = done, otherwise
+  // the reason why the start must stop (file, offset, what to do).
+  std::string LoadAtStart();
+  bool loading() const;
+  // Opens the AOF for appending (creating base and manifest when new). Empty = done.
+  std::string StartAppendOnly();
+
+  // ---- the turn
+  // End of turn, before replies are flushed: writes the AOF buffer to the file and asks for a sync as appendfsync says.
+  void EndOfTurn();
+  ReplyGate& gate();
+  // Called when gate().synced moved.
+  void OnSynced(std::function<void()> hook);
+  void OnStream(std::string_view bytes, int64_t offset) override;
+  void Cron();             // every 100 ms: save points, everysec, automatic rewriting
+  // Why writes are refused now (MISCONF ...), or empty.
+  std::string WriteRefusal() const;
+
+  // ---- RDB
+  // SAVE: blocks. Empty = done, else "ERR".
+  std::string Save();
+  // Starts (or schedules) a background save. Empty = started; otherwise the error reply or status text.
+  enum class BackgroundSave : uint8_t { kStarted, kScheduled, kAlreadyRunning, kAofRewriteRunning, kFailed };
+  BackgroundSave StartBackgroundSave(bool schedule);
+  enum class Rewrite : uint8_t { kStarted, kScheduled, kAlreadyRunning, kFailed };
+  Rewrite StartRewrite();
+  // CONFIG SET appendonly.
+  std::string SetAppendOnly(bool on);
+  // SHUTDOWN: stops background work, saves if asked, flushes and syncs the AOF. Empty = all is on disk.
+  std::string FinishForShutdown(bool save_rdb);
+
+  // Clears the dataset's files' claim after a full sync replaced the dataset (the AOF starts over from a new base).
+  void DatasetReplaced();
+
+  struct Figures {  // INFO persistence
+    bool loading = false, async_loading = false;
+    int64_t loading_start_s = 0;
+    uint64_t loading_total_bytes = 0, loading_loaded_bytes = 0;
+    uint64_t changes_since_last_save = 0;
+    bool bgsave_in_progress = false;
+    int64_t last_save_s = 0;
+    bool last_bgsave_ok = true;
+    int64_t last_bgsave_time_s = -1, current_bgsave_time_s = -1;
+    uint64_t saves = 0;
+    uint64_t last_load_keys_expired = 0, last_load_keys_loaded = 0;
+    bool aof_enabled = false, aof_rewrite_in_progress = false, aof_rewrite_scheduled = false;
+    int64_t aof_last_rewrite_time_s = -1, aof_current_rewrite_time_s = -1;
+    bool aof_last_bgrewrite_ok = true, aof_last_write_ok = true;
+    uint64_t aof_rewrites = 0, aof_current_size = 0, aof_base_size = 0, aof_buffer_length = 0;
+    bool aof_pending_rewrite = false;
+    uint64_t aof_pending_bio_fsync = 0, aof_delayed_fsync = 0;
+    uint64_t snapshot_keys_processed = 0, snapshot_keys_total = 0;  // of the running snapshot
+  };
+  Figures figures() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tessera
