@@ -27,6 +27,8 @@ class AtomicFile {
   // For syncing on a helper thread before Commit, which then has little left to sync.
   const std::shared_ptr<File>& file() const { return file_; }
   Status Commit();
+  // After Commit failed: whether `path` has the new contents nevertheless.
+  bool replaced() const { return !file_; }
 
  private:
   AtomicFile(FileSystem& file_system, std::string path, std::string temporary_path, std::shared_ptr<File> file);

@@ -7,6 +7,9 @@
 
 namespace tessera::persistence {
 
+// No input becomes more than this many times longer: the densest token turns 3 bytes into 264.
+inline constexpr size_t kLzfExpansionMax = 88;
+
 // Appends the compressed form to `out` and returns its length; 0 (and nothing appended) unless it saves four bytes.
 size_t LzfCompress(std::string_view bytes, std::string* out);
 

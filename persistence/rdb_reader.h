@@ -114,6 +114,7 @@ struct DumpValue {
   std::string value;
   std::string reason;
 };
-DumpValue ReadDump(std::string_view payload);
+// A compressed value that would become longer than `string_bytes_max` is bad data.
+DumpValue ReadDump(std::string_view payload, uint64_t string_bytes_max = 512u << 20);
 
 }  // namespace tessera::persistence

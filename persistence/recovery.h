@@ -72,17 +72,18 @@ class DatasetLoader {
 
   uint64_t loaded_bytes() const { return done_bytes_ + file_offset_; }  // read so far, of plan().bytes
   const RecoveryPlan& plan() const { return plan_; }
-  const RecoveryFile& file() const { return plan_.files[index_]; }  // the one being loaded
+  const RecoveryFile& file() const { return plan_.files[index_]; }  // being loaded; not after kFileDone and kDone
 
  private:
-  enum class Phase { kOpen, kProbe, kRdb, kCommands, kTransaction, kDone, kFailed };
+  enum class Phase { kOpen, kRdb, kCommands, kTransaction, kEndOfFile, kDone, kFailed };
 
-  bool ReadMore();  // false at the end of the file or after an error (error_ set)
+  Loaded OpenFile();
+  Result<std::string_view> ReadMore();
   Loaded NextOfRdb();
   Loaded NextCommand();
   Loaded NextOfTransaction();
   Loaded EndOfFile();
-  Loaded CutTail(uint64_t offset, std::string_view why);
+  Loaded CutTail(std::string_view why);
   Loaded Fail(Status status);
   bool OnlyZeroesFrom(uint64_t offset);
 
