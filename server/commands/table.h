@@ -57,9 +57,13 @@ bool FindKeys(const CommandRow& row, std::span<const std::string_view> argv, std
 
 // One span per file of rows; table.cc lists them.
 std::span<const CommandRow> StringCommands();
+std::span<const CommandRow> StringPartCommands();   // APPEND, SETRANGE, LCS ...
+std::span<const CommandRow> CounterCommands();      // INCR ...
 std::span<const CommandRow> KeyCommands();
+std::span<const CommandRow> ScanCommands();         // KEYS, SCAN, RANDOMKEY, DBSIZE
+std::span<const CommandRow> ObjectCommands();       // OBJECT, MEMORY
 std::span<const CommandRow> ExpiryCommands();
-std::span<const CommandRow> TransferCommands();     // DUMP, RESTORE, MIGRATE
+std::span<const CommandRow> TransferCommands();     // DUMP, RESTORE
 std::span<const CommandRow> TransactionCommands();
 std::span<const CommandRow> ConnectionCommands();
 std::span<const CommandRow> ClientCommands();

@@ -1,0 +1,50 @@
+#include "server/commands/data.h"
+
+#include <fmt/core.h>
+
+#include <limits>
+
+namespace tessera {
+
+int64_t StringBytesMax(const CommandContext&) { return int64_t{512} << 20; }
+
+bool CheckStringLength(CommandContext& ctx, uint64_t size, uint64_t appended) {
+  if (IsReplay(ctx.session)) return true;
+  const uint64_t max = static_cast<uint64_t>(StringBytesMax(ctx));
+  if (size <= max && appended <= max - size) return true;
+  ctx.reply.Error(kStringTooLong);
+  return false;
+}
+
+void ReplyInvalidExpireTime(CommandContext& ctx) {
+  ctx.reply.Error(fmt::format("ERR invalid expire time in '{}' command", ctx.row.name));
+}
+
+bool IsAlreadyExpired(const CommandContext& ctx, int64_t unix_ms) {
+  return unix_ms <= ctx.now.unix_ms && !IsReplay(ctx.session) &&
+         ctx.keyspace.expiry_mode() == store::ExpiryMode::kDeleteExpired;
+}
+
+void DeleteAsExpired(CommandContext& ctx, std::string_view key) {
+  ctx.db().Erase(key);
+  ctx.Propagate({"DEL", key});
+  ctx.Notify('g', "del", key);
+}
+
+bool ReadDatabase(CommandContext& ctx, std::string_view text, int& db) {
+  int64_t wanted;
+  if (!ReadInteger(ctx, text, wanted)) return false;
+  constexpr int64_t kMin = std::numeric_limits<int>::min(), kMax = std::numeric_limits<int>::max();
+  if (wanted < kMin || wanted > kMax) {
+    ctx.reply.Error(fmt::format("ERR value is out of range, value must between {} and {}", kMin, kMax));
+    return false;
+  }
+  if (wanted < 0 || wanted >= ctx.keyspace.database_count()) {
+    ctx.reply.Error(kDbOutOfRange);
+    return false;
+  }
+  db = static_cast<int>(wanted);
+  return true;
+}
+
+}  // namespace tessera

@@ -1,0 +1,339 @@
+// Looking into how values are kept: OBJECT, and MEMORY for the server's memory as a whole.
+// MEMORY tells what this server knows; figures of Redis that have no counterpart here are 0 or missing, never invented.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "server/commands/data.h"
+#include "server/commands/table.h"
+#include "server/stats.h"
+
+// Present when the program is linked with jemalloc.
+extern "C" {
+[[gnu::weak]] int mallctl(const char* name, void* old_value, size_t* old_length, void* new_value, size_t new_length);
+[[gnu::weak]] void malloc_stats_print(void (*write)(void*, const char*), void* context, const char* options);
+}
+
+namespace tessera {
+namespace {
+
+using store::AccessPolicy;
+using store::EntryRef;
+
+// The entry OBJECT and MEMORY USAGE are about; null is replied when it is missing. Looking does not count as use.
+EntryRef Subject(CommandContext& ctx) {
+  const EntryRef entry = ctx.FindUntouched(ctx.argv[2]);
+  if (!entry) ctx.reply.Null();
+  return entry;
+}
+
+void ObjectEncoding(CommandContext& ctx) {
+  if (const EntryRef entry = Subject(ctx)) ctx.reply.Bulk(entry.encoding_name());
+}
+
+void ObjectFreq(CommandContext& ctx) {
+  const EntryRef entry = Subject(ctx);
+  if (!entry) return;
+  if (ctx.keyspace.access_policy() != AccessPolicy::kLfu)
+    return ctx.reply.Error(
+        "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching "
+        "between policies at runtime LRU and LFU data will take some time to adjust.");
+  ctx.reply.Integer(ctx.keyspace.Frequency(entry));
+}
+
+void ObjectIdleTime(CommandContext& ctx) {
+  const EntryRef entry = Subject(ctx);
+  if (!entry) return;
+  if (ctx.keyspace.access_policy() == AccessPolicy::kLfu)
+    return ctx.reply.Error(
+        "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between "
+        "policies at runtime LRU and LFU data will take some time to adjust.");
+  ctx.reply.Integer(static_cast<int64_t>(ctx.keyspace.IdleSeconds(entry)));
+}
+
+// Nothing is shared here. Redis shares the integers below 10000 and shows so as INT_MAX, which tests of clients expect.
+void ObjectRefCount(CommandContext& ctx) {
+  const EntryRef entry = Subject(ctx);
+  if (!entry) return;
+  const bool small_integer =
+      entry.encoding_name() == "int" && entry.AsInteger().value_or(-1) >= 0 && entry.AsInteger().value_or(-1) < 10000;
+  ctx.reply.Integer(small_integer ? std::numeric_limits<int>::max() : 1);
+}
+
+void ReplyHelp(CommandContext& ctx, std::initializer_list<std::string_view> lines) {
+  ctx.reply.Array(static_cast<int64_t>(lines.size()));
+  for (std::string_view line : lines) ctx.reply.SimpleString(line);
+}
+
+void ObjectHelp(CommandContext& ctx) {
+  ReplyHelp(ctx, {
+                     "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+                     "ENCODING <key>",
+                     "    How the value of the key is represented in memory.",
+                     "FREQ <key>",
+                     "    Logarithmic counter of the uses of the key (LFU policies only).",
+                     "IDLETIME <key>",
+                     "    Seconds since the key was last used (other policies only).",
+                     "REFCOUNT <key>",
+                     "    How often the value is referenced.",
+                     "HELP",
+                     "    This text.",
+                 });
+}
+
+void MemoryUsage(CommandContext& ctx) {
+  protocol::ArgReader args(ctx.argv, 3);
+  while (args.HasNext()) {
+    if (!args.Check("SAMPLES", 1)) {
+      args.SyntaxError();
+    } else if (args.NextInt<int64_t>() < 0) {
+      args.SyntaxError();
+    }
+  }
+  if (!args.ok()) return ctx.reply.Error(args.error());
+  if (const EntryRef entry = Subject(ctx)) ctx.reply.Integer(static_cast<int64_t>(entry.MemoryBytes()));
+}
+
+// Bytes the program asked the allocator for, and arena pages; without jemalloc only what the store knows.
+size_t AllocatedBytes(const CommandContext& ctx) {
+  const size_t arena = ctx.keyspace.memory().resident_bytes;
+  if (mallctl == nullptr) return std::max(arena, ctx.keyspace.memory().total());
+  uint64_t epoch = 1;
+  size_t length = sizeof(epoch);
+  mallctl("epoch", &epoch, &length, &epoch, length);  // figures are as of the last change of the epoch
+  size_t allocated = 0;
+  length = sizeof(allocated);
+  mallctl("stats.allocated", &allocated, &length, nullptr, 0);
+  return allocated + arena;
+}
+
+void MemoryStats(CommandContext& ctx) {
+  const store::KeyspaceMemory memory = ctx.keyspace.memory();
+  const size_t total = AllocatedBytes(ctx);
+  const size_t peak = std::max(ctx.services.stats.peak_memory, total);
+  const uint64_t keys = ctx.keyspace.size();
+  const size_t dataset = memory.entry_bytes + memory.heap_bytes;
+  int databases = 0;
+  for (int i = 0; i < ctx.keyspace.database_count(); ++i) databases += ctx.keyspace.db(i).size() != 0 ? 1 : 0;
+
+  auto& reply = ctx.reply;
+  const auto number = [&](std::string_view name, uint64_t value) {
+    reply.Bulk(name);
+    reply.Integer(static_cast<int64_t>(value));
+  };
+  const auto ratio = [&](std::string_view name, double value) {
+    reply.Bulk(name);
+    reply.Double(value);
+  };
+  reply.Map(9 + databases);
+  number("peak.allocated", peak);
+  number("total.allocated", total);
+  for (int i = 0; i < ctx.keyspace.database_count(); ++i) {
+    if (ctx.keyspace.db(i).size() == 0) continue;
+    // The tables of all databases are counted together; each shows its share by keys.
+    reply.Bulk(fmt::format("db.{}", i));
+    reply.Map(1);
+    number("overhead.hashtable.main",
+           static_cast<uint64_t>(static_cast<double>(memory.table_bytes) *
+                                 static_cast<double>(ctx.keyspace.db(i).size()) / static_cast<double>(keys)));
+  }
+  number("overhead.total", total - std::min(total, dataset));
+  number("keys.count", keys);
+  number("keys.bytes-per-key", keys == 0 ? 0 : memory.total() / keys);
+  number("dataset.bytes", dataset);
+  ratio("dataset.percentage", total == 0 ? 0 : 100.0 * static_cast<double>(dataset) / static_cast<double>(total));
+  ratio("peak.percentage", peak == 0 ? 0 : 100.0 * static_cast<double>(total) / static_cast<double>(peak));
+  number("allocator.resident", memory.resident_bytes);
+}
+
+void MemoryDoctor(CommandContext& ctx) {
+  const store::KeyspaceMemory memory = ctx.keyspace.memory();
+  const size_t total = AllocatedBytes(ctx);
+  if (total < size_t{5} << 20)
+    return ctx.reply.Verbatim("txt", "There is too little in memory to say anything about it.\n");
+  std::string text;
+  if (ctx.services.stats.peak_memory > total + total / 2)
+    text += "Memory use was more than half as high again as it is now; pages freed since may still be resident.\n";
+  if (memory.resident_bytes > memory.entry_bytes + memory.entry_bytes / 2 + (size_t{8} << 20))
+    text += "Much of the pages for entries is free: keys were deleted, and new ones will fill the gaps.\n";
+  ctx.reply.Verbatim("txt", text.empty() ? "Memory looks healthy.\n" : text);
+}
+
+void MemoryPurge(CommandContext& ctx) {
+  if (mallctl != nullptr) mallctl("arena.4096.purge", nullptr, nullptr, nullptr, 0);  // 4096: all arenas
+  ctx.reply.Ok();
+}
+
+void MemoryMallocStats(CommandContext& ctx) {
+  if (malloc_stats_print == nullptr) return ctx.reply.Bulk("Stats not supported for the current allocator");
+  std::string text;
+  malloc_stats_print([](void* out, const char* part) { *static_cast<std::string*>(out) += part; }, &text, "");
+  ctx.reply.Verbatim("txt", text);
+}
+
+void MemoryHelp(CommandContext& ctx) {
+  ReplyHelp(ctx, {
+                     "MEMORY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+                     "DOCTOR",
+                     "    Whether memory looks healthy.",
+                     "MALLOC-STATS",
+                     "    What the allocator tells about itself.",
+                     "PURGE",
+                     "    Give unused pages of the allocator back to the system.",
+                     "STATS",
+                     "    Where the memory goes.",
+                     "USAGE <key> [SAMPLES <count>]",
+                     "    Bytes taken by a key and its value. Of collections <count> elements",
+                     "    are measured (5 by default, 0 for all).",
+                     "HELP",
+                     "    This text.",
+                 });
+}
+
+// ---- rows
+
+constexpr KeySpec kLooksKey[] = {{.flags = kKeyRO, .index = 2}};
+constexpr ArgSpec kOneKey[] = {{.name = "key", .type = ArgType::kKey, .key_spec = 0}};
+constexpr std::string_view kObjectEncodingTips[] = {"nondeterministic_output"};
+constexpr CommandRow kObjectRows[] = {
+    {.name = "encoding",
+     .arity = 3,
+     .flags = kReadOnly,
+     .acl = kAclKeyspace,
+     .handler = ObjectEncoding,
+     .keys = kLooksKey,
+     .group = Group::kGeneric,
+     .since = "2.2.3",
+     .complexity = "O(1)",
+     .summary = "Tells how a value is represented in memory.",
+     .args = kOneKey,
+     .tips = kObjectEncodingTips},
+    {.name = "freq",
+     .arity = 3,
+     .flags = kReadOnly,
+     .acl = kAclKeyspace,
+     .handler = ObjectFreq,
+     .keys = kLooksKey,
+     .group = Group::kGeneric,
+     .since = "4.0.0",
+     .complexity = "O(1)",
+     .summary = "Tells the logarithmic counter of how often a key is used.",
+     .args = kOneKey,
+     .tips = kObjectEncodingTips},
+    {.name = "help",
+     .arity = 2,
+     .flags = kLoading | kStale,
+     .acl = kAclKeyspace,
+     .handler = ObjectHelp,
+     .group = Group::kGeneric,
+     .since = "6.2.0",
+     .complexity = "O(1)",
+     .summary = "Lists the subcommands."},
+    {.name = "idletime",
+     .arity = 3,
+     .flags = kReadOnly,
+     .acl = kAclKeyspace,
+     .handler = ObjectIdleTime,
+     .keys = kLooksKey,
+     .group = Group::kGeneric,
+     .since = "2.2.3",
+     .complexity = "O(1)",
+     .summary = "Tells how many seconds ago a key was last used.",
+     .args = kOneKey,
+     .tips = kObjectEncodingTips},
+    {.name = "refcount",
+     .arity = 3,
+     .flags = kReadOnly,
+     .acl = kAclKeyspace,
+     .handler = ObjectRefCount,
+     .keys = kLooksKey,
+     .group = Group::kGeneric,
+     .since = "2.2.3",
+     .complexity = "O(1)",
+     .summary = "Tells how often a value is referenced.",
+     .args = kOneKey,
+     .tips = kObjectEncodingTips},
+};
+constexpr std::string_view kMemoryDoctorTips[] = {"nondeterministic_output", "request_policy:all_shards",
+                                                  "response_policy:special"};
+constexpr std::string_view kMemoryPurgeTips[] = {"request_policy:all_shards", "response_policy:all_succeeded"};
+constexpr ArgSpec kMemoryUsageArgs[] = {
+    {.name = "key", .type = ArgType::kKey, .key_spec = 0},
+    {.name = "count", .type = ArgType::kInteger, .flags = kOptional, .token = "SAMPLES"}};
+constexpr CommandRow kMemoryRows[] = {
+    {.name = "doctor",
+     .arity = 2,
+     .handler = MemoryDoctor,
+     .group = Group::kServer,
+     .since = "4.0.0",
+     .complexity = "O(1)",
+     .summary = "Says in a sentence whether memory looks healthy.",
+     .tips = kMemoryDoctorTips},
+    {.name = "help",
+     .arity = 2,
+     .flags = kLoading | kStale,
+     .handler = MemoryHelp,
+     .group = Group::kServer,
+     .since = "4.0.0",
+     .complexity = "O(1)",
+     .summary = "Lists the subcommands."},
+    {.name = "malloc-stats",
+     .arity = 2,
+     .handler = MemoryMallocStats,
+     .group = Group::kServer,
+     .since = "4.0.0",
+     .complexity = "Grows with the memory in use.",
+     .summary = "Shows what the allocator tells about itself.",
+     .tips = kMemoryDoctorTips},
+    {.name = "purge",
+     .arity = 2,
+     .handler = MemoryPurge,
+     .group = Group::kServer,
+     .since = "4.0.0",
+     .complexity = "Grows with the memory in use.",
+     .summary = "Asks the allocator to give unused memory back to the system.",
+     .tips = kMemoryPurgeTips},
+    {.name = "stats",
+     .arity = 2,
+     .handler = MemoryStats,
+     .group = Group::kServer,
+     .since = "4.0.0",
+     .complexity = "O(1)",
+     .summary = "Shows where the memory goes.",
+     .tips = kMemoryDoctorTips},
+    {.name = "usage",
+     .arity = -3,
+     .flags = kReadOnly,
+     .handler = MemoryUsage,
+     .keys = kLooksKey,
+     .group = Group::kServer,
+     .since = "4.0.0",
+     .complexity = "O(N) for N sampled elements; O(1) for strings.",
+     .summary = "Estimates the bytes a key and its value take.",
+     .args = kMemoryUsageArgs},
+};
+
+constexpr CommandRow kRows[] = {
+    {.name = "object",
+     .arity = -2,
+     .group = Group::kGeneric,
+     .since = "2.2.3",
+     .complexity = "Depends on the subcommand.",
+     .summary = "Holds the commands that look into how a value is kept.",
+     .subcommands = kObjectRows},
+    {.name = "memory",
+     .arity = -2,
+     .group = Group::kServer,
+     .since = "4.0.0",
+     .complexity = "Depends on the subcommand.",
+     .summary = "Holds the commands that tell about memory.",
+     .subcommands = kMemoryRows},
+};
+
+}  // namespace
+
+std::span<const CommandRow> ObjectCommands() { return kRows; }
+
+}  // namespace tessera

@@ -1,0 +1,156 @@
+// DUMP and RESTORE: values in the portable form of RDB files. MIGRATE has a file of its own.
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "persistence/rdb_reader.h"
+#include "persistence/rdb_writer.h"
+#include "server/commands/data.h"
+#include "server/commands/table.h"
+
+namespace tessera {
+namespace {
+
+using store::EntryRef;
+using store::Expiry;
+
+void Dump(CommandContext& ctx) {
+  const EntryRef entry = ctx.Find(ctx.argv[1]);
+  if (!entry) return ctx.reply.Null();
+  store::IntScratch scratch;
+  std::string payload;
+  persistence::AppendDumpOfString(entry.AsString(scratch), true, &payload);
+  ctx.reply.Bulk(payload);
+}
+
+struct RestoreOptions {
+  bool replace = false, absolute = false;
+  std::optional<int64_t> idle_seconds, frequency;
+};
+
+bool ReadRestoreOptions(CommandContext& ctx, RestoreOptions& options) {
+  protocol::ArgReader args(ctx.argv, 4);
+  while (args.HasNext()) {
+    if (args.Check("REPLACE")) {
+      options.replace = true;
+    } else if (args.Check("ABSTTL")) {
+      options.absolute = true;
+    } else if (!options.frequency && args.Check("IDLETIME", 1)) {
+      options.idle_seconds = args.NextInt<int64_t>();
+      if (*options.idle_seconds < 0) args.Fail("ERR Invalid IDLETIME value, must be >= 0");
+    } else if (!options.idle_seconds && args.Check("FREQ", 1)) {
+      options.frequency = args.NextInt<int64_t>();
+      if (*options.frequency < 0 || *options.frequency > 255)
+        args.Fail("ERR Invalid FREQ value, must be >= 0 and <= 255");
+    } else {
+      args.SyntaxError();
+    }
+  }
+  if (!args.ok()) ctx.reply.Error(args.error());
+  return args.ok();
+}
+
+void Restore(CommandContext& ctx) {
+  const std::string_view key = ctx.argv[1], payload = ctx.argv[3];
+  RestoreOptions options;
+  if (!ReadRestoreOptions(ctx, options)) return;
+  if (!options.replace && ctx.FindForWrite(key)) return ctx.reply.Error("BUSYKEY Target key name already exists.");
+  int64_t expiry_ms;
+  if (!ReadInteger(ctx, ctx.argv[2], expiry_ms)) return;
+  if (expiry_ms < 0) return ctx.reply.Error("ERR Invalid TTL value, must be >= 0");
+  const persistence::DumpValue value = persistence::ReadDump(payload);
+  switch (value.read) {
+    case persistence::DumpRead::kString:
+      break;
+    case persistence::DumpRead::kBadFooter:
+      return ctx.reply.Error("ERR DUMP payload version or checksum are wrong");
+    case persistence::DumpRead::kBadData:
+    case persistence::DumpRead::kUnsupportedType:
+      return ctx.reply.Error("ERR Bad data format");
+  }
+  if (expiry_ms != 0 && !options.absolute) {
+    if (__builtin_add_overflow(expiry_ms, ctx.now.unix_ms, &expiry_ms)) expiry_ms = store::kExpiryMsMax;
+  }
+
+  if (expiry_ms != 0 && IsAlreadyExpired(ctx, expiry_ms)) {
+    // Dead on arrival: only what it would have replaced goes away.
+    if (options.replace && ctx.FindForWrite(key)) DeleteAsExpired(ctx, key);
+    return ctx.reply.Ok();
+  }
+  const Expiry expiry = expiry_ms == 0 ? Expiry::None() : Expiry::AtMs(expiry_ms);
+  if (!ctx.db().SetString(key, value.value, expiry)) return ctx.reply.Error(kOutOfMemory);
+  if (options.idle_seconds) ctx.db().SetIdleSeconds(key, static_cast<uint64_t>(*options.idle_seconds));
+  if (options.frequency) ctx.db().SetFrequency(key, static_cast<uint8_t>(*options.frequency));
+  ctx.Notify('g', "restore", key);
+  if (expiry_ms != 0 && !options.absolute) {
+    // With the instant in place of the remaining life.
+    const NumberText expiry_text(expiry_ms);
+    std::vector<std::string_view> command(ctx.argv.begin(), ctx.argv.end());
+    command[2] = expiry_text;
+    command.push_back("ABSTTL");
+    ctx.PropagateIn(ctx.session.db, command);
+  }
+  ctx.reply.Ok();
+}
+
+// ---- rows
+
+constexpr KeySpec kReadsKey[] = {{.flags = kKeyRO | kKeyAccess, .index = 1}};
+constexpr ArgSpec kOneKey[] = {{.name = "key", .type = ArgType::kKey, .key_spec = 0}};
+constexpr std::string_view kDumpTips[] = {"nondeterministic_output"};
+constexpr KeySpec kSetsKey[] = {{.flags = kKeyOW | kKeyUpdate, .index = 1}};
+constexpr ArgSpec kRestoreArgs[] = {
+    {.name = "key", .type = ArgType::kKey, .key_spec = 0},
+    {.name = "ttl", .type = ArgType::kInteger},
+    {.name = "serialized-value", .type = ArgType::kString},
+    {.name = "replace", .type = ArgType::kPureToken, .flags = kOptional, .token = "REPLACE", .since = "3.0.0"},
+    {.name = "absttl", .type = ArgType::kPureToken, .flags = kOptional, .token = "ABSTTL", .since = "5.0.0"},
+    {.name = "seconds", .type = ArgType::kInteger, .flags = kOptional, .token = "IDLETIME", .since = "5.0.0"},
+    {.name = "frequency", .type = ArgType::kInteger, .flags = kOptional, .token = "FREQ", .since = "5.0.0"}};
+constexpr HistoryEntry kRestoreHistory[] = {
+    {"3.0.0", "`REPLACE`."}, {"5.0.0", "`ABSTTL`."}, {"5.0.0", "`IDLETIME` and `FREQ`."}};
+
+constexpr CommandRow kRows[] = {
+    {.name = "dump",
+     .arity = 2,
+     .flags = kReadOnly,
+     .acl = kAclKeyspace,
+     .handler = Dump,
+     .keys = kReadsKey,
+     .group = Group::kGeneric,
+     .since = "2.6.0",
+     .complexity = "O(1) to find the key, O(N*M) to write N elements of M bytes.",
+     .summary = "Answers a value in the portable form that RESTORE reads.",
+     .args = kOneKey,
+     .tips = kDumpTips},
+    {.name = "restore",
+     .arity = -4,
+     .flags = kWrite | kDenyOom,
+     .acl = kAclKeyspace | kAclDangerous,
+     .handler = Restore,
+     .keys = kSetsKey,
+     .group = Group::kGeneric,
+     .since = "2.6.0",
+     .complexity = "O(1) to create the key, O(N*M) to read N elements of M bytes.",
+     .summary = "Creates a key from what DUMP answered.",
+     .args = kRestoreArgs,
+     .history = kRestoreHistory},
+    {.name = "restore-asking",
+     .arity = -4,
+     .flags = kWrite | kDenyOom | kAsking,
+     .acl = kAclKeyspace | kAclDangerous,
+     .handler = Restore,
+     .keys = kSetsKey,
+     .group = Group::kServer,
+     .since = "3.0.0",
+     .complexity = "O(1) to create the key, O(N*M) to read N elements of M bytes.",
+     .summary = "RESTORE into a slot that is being imported; used by nodes among themselves.",
+     .args = kRestoreArgs,
+     .history = kRestoreHistory},
+};
+
+}  // namespace
+
+std::span<const CommandRow> TransferCommands() { return kRows; }
+
+}  // namespace tessera
