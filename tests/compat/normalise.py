@@ -1,0 +1,181 @@
+"""What two correct servers may answer differently: hooks that take the freedom out of a reply, and the named differences
+between the reference (Redis 7.0) and what Tessera follows (Redis 7.2)."""
+
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from support.rdb import decode_dump
+
+# Milliseconds by which two clocks read one after the other may differ on a busy machine.
+SLACK_MS = 3000
+
+
+def same(a, b):
+    return a == b
+
+
+def any_order(a, b):
+    """The same elements in whatever order, at every depth."""
+    return _sorted(a) == _sorted(b)
+
+
+def _sorted(frame):
+    kind, payload = frame
+    if not isinstance(payload, list):
+        return frame
+    items = [_sorted(item) for item in payload]
+    if kind == "%":
+        pairs = sorted(zip(items[::2], items[1::2]), key=repr)
+        return kind, [item for pair in pairs for item in pair]
+    return kind, sorted(items, key=repr)
+
+
+def pairs(a, b):
+    """A flat list of name, value, name, value in RESP2, a map in RESP3: order of the names is free."""
+    return _pairs(a) == _pairs(b)
+
+
+def _pairs(frame):
+    kind, payload = frame
+    if not isinstance(payload, list):
+        return frame
+    return kind, sorted(zip(payload[::2], payload[1::2]), key=repr)
+
+
+def shape(a, b):
+    """The same types all the way down, lists of one type compared by their first element only."""
+    return _shape(a) == _shape(b)
+
+
+def _shape(frame):
+    kind, payload = frame
+    if isinstance(payload, list):
+        return kind, sorted({repr(_shape(item)) for item in payload})
+    return kind, payload is None
+
+
+def type_only(a, b):
+    return a[0] == b[0] and (a[1] is None) == (b[1] is None)
+
+
+def near(a, b):
+    """Integers that depend on the clock; -1, -2 and 0 are exact."""
+    if a == b:
+        return True
+    if a[0] != ":" or b[0] != ":":
+        return False
+    x, y = int(a[1]), int(b[1])
+    return x > 0 and y > 0 and abs(x - y) <= SLACK_MS
+
+
+def dump(a, b):
+    """DUMP payloads by what they hold: version, checksum and the compressor's choices are free."""
+    if a[0] != "$" or b[0] != "$" or a[1] is None or b[1] is None:
+        return a == b
+    return decode_dump(a[1]) == decode_dump(b[1])
+
+
+def hello(a, b):
+    def without_free(frame):
+        kind, payload = frame
+        if not isinstance(payload, list):
+            return frame
+        fields = {name[1]: value for name, value in zip(payload[::2], payload[1::2])}
+        return kind, [(name, None if name in (b"version", b"id") else value) for name, value in sorted(fields.items())]
+
+    return without_free(a) == without_free(b)
+
+
+def cluster_text(a, b):
+    """CLUSTER NODES and the like: times are free, and so is the order of the lines."""
+
+    def lines(frame):
+        if not isinstance(frame[1], bytes):
+            return frame
+        text = re.sub(rb" \d+ \d+ (\d+ (?:dis)?connected)", rb" T T \1", frame[1])
+        return frame[0], sorted(text.split(b"\n"))
+
+    return lines(a) == lines(b)
+
+
+def fields(a, b):
+    """`name:value` lines: the same names, whatever the values."""
+
+    def names(frame):
+        return frame[0], {line.split(b":")[0] for line in frame[1].split(b"\r\n")} if isinstance(frame[1], bytes) else frame[1]
+
+    return names(a) == names(b)
+
+
+HOOKS = {
+    "same": same, "sorted": any_order, "pairs": pairs, "shape": shape, "type": type_only, "near": near, "dump": dump,
+    "hello": hello, "cluster": cluster_text, "fields": fields, "skip": lambda a, b: True,
+}  # fmt: skip
+
+# By command, or by command and subcommand. A case may name another hook in front of its command.
+DEFAULT_HOOKS = {
+    "KEYS": any_order, "RANDOMKEY": type_only, "TTL": near, "PTTL": near, "EXPIRETIME": near, "PEXPIRETIME": near,
+    "TIME": shape, "LASTSAVE": type_only, "SCAN": shape, "DUMP": dump, "INFO": type_only, "HELLO": hello,
+    "OBJECT IDLETIME": type_only, "OBJECT FREQ": type_only, "OBJECT REFCOUNT": type_only, "MEMORY USAGE": type_only,
+    "CLIENT ID": type_only, "CLIENT LIST": type_only, "CLIENT INFO": type_only, "CONFIG GET": pairs,
+    "COMMAND LIST": type_only, "COMMAND COUNT": type_only, "COMMAND DOCS": shape, "COMMAND GETKEYSANDFLAGS": any_order,
+    "CLUSTER NODES": cluster_text, "CLUSTER REPLICAS": cluster_text, "CLUSTER SHARDS": shape, "CLUSTER LINKS": shape,
+    "CLUSTER INFO": type_only, "SLOWLOG GET": shape, "SLOWLOG LEN": type_only, "LATENCY LATEST": shape,
+    # Help texts are written by each server's makers.
+    "CLIENT HELP": shape, "OBJECT HELP": shape, "CONFIG HELP": shape, "CLUSTER HELP": shape, "COMMAND HELP": shape,
+    "MEMORY HELP": shape, "SLOWLOG HELP": shape,
+}  # fmt: skip
+
+# (name, reason, command, A's reply, B's reply): regular expressions on the command line and on both replies as text. A
+# difference that fits is counted, not reported.
+EXPECTED = [
+    (
+        "new in 7.2",
+        "the reference does not know the command yet",
+        r"^(WAITAOF|CLIENT (NO-TOUCH|SETINFO)|CLUSTER MYSHARDID|BITFIELD_RO)\b",
+        r".",
+        r"unknown (sub)?command",
+    ),
+    (
+        "types of later versions",
+        "Tessera does not have this data type yet",
+        r".",
+        r"^-ERR unknown command",
+        r".",
+    ),
+    (
+        "INFO and CLIENT fields of 7.2",
+        "7.2 adds fields such as lib-name; the reference has fewer",
+        r"^CLIENT (INFO|LIST)",
+        r".",
+        r".",
+    ),
+]
+
+
+def hook_for(arguments):
+    words = [argument.decode(errors="replace").upper() for argument in arguments[:2]]
+    if not words:
+        return same
+    return DEFAULT_HOOKS.get(" ".join(words)) or DEFAULT_HOOKS.get(words[0]) or same
+
+
+def text(frame):
+    """A reply on one line, types included."""
+    kind, payload = frame
+    if isinstance(payload, list):
+        return f"{kind}[{', '.join(text(item) for item in payload)}]"
+    if payload is None:
+        return f"{kind}null"
+    return kind + ascii(payload.decode("latin-1"))[1:-1]
+
+
+def expected_difference(arguments, a, b):
+    """The name of the expected difference that these replies are, or None."""
+    command = b" ".join(arguments).decode(errors="replace").upper()
+    for name, _, command_pattern, a_pattern, b_pattern in EXPECTED:
+        if re.search(command_pattern, command, re.S) and re.search(a_pattern, text(a)) and re.search(b_pattern, text(b)):
+            return name
+    return None
