@@ -271,7 +271,7 @@ constexpr Option kOptions[] = {
     Bool<&Config::aof_disable_auto_gc>("aof-disable-auto-gc", "no"),
 
     // Replication
-    Special("replicaof", "", kReplicaOfOption, kImmutable | kMultiWord, "slaveof"),
+    Special("replicaof", "no one", kReplicaOfOption, kImmutable | kMultiWord, "slaveof"),
     String<&Config::masterauth>("masterauth", "", kSensitive | kEmptyIsUnset),
     String<&Config::masteruser>("masteruser", "", kSensitive | kEmptyIsUnset),
     Bool<&Config::replica_serve_stale_data>("replica-serve-stale-data", "yes", 0, "slave-serve-stale-data"),

@@ -133,16 +133,15 @@ Lines DirLines(const Config& config, std::string_view name) {
 // replicaof
 
 bool SetReplicaOf(Config& config, Words words, std::string& error) {
-  if (words.empty()) {  // the default
-    config.replicaof_host.clear();
-    config.replicaof_port = 0;
-    return true;
-  }
   if (words.size() != 2) {
     error = "wrong number of arguments";
     return false;
   }
-  if (EqualsIgnoreCase(words[0], "no") && EqualsIgnoreCase(words[1], "one")) return SetReplicaOf(config, {}, error);
+  if (EqualsIgnoreCase(words[0], "no") && EqualsIgnoreCase(words[1], "one")) {
+    config.replicaof_host.clear();
+    config.replicaof_port = 0;
+    return true;
+  }
   const auto port = protocol::ParseInt64(words[1]);
   if (!port || *port < 0 || *port > 65535) {
     error = "Invalid master port";
