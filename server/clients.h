@@ -25,7 +25,7 @@ class Clients {
 
   // CLIENT PAUSE and the pause of a manual failover; the stricter and the later one win. Instants: monotonic ms.
   enum class PauseScope : uint8_t { kWrites, kAll };
-  enum class PauseReason : uint8_t { kClient, kFailover, kShutdown };
+  enum class PauseReason : uint8_t { kClient, kFailover, kShutdown, kMigration };
   void Pause(PauseReason reason, PauseScope scope, int64_t until_mono_ms);
   void Unpause(PauseReason reason);
   bool writes_paused(int64_t mono_ms) const { return any_pause_ && Paused(PauseScope::kWrites, mono_ms); }
@@ -47,7 +47,7 @@ class Clients {
 
   uint64_t last_id_ = 0;
   std::map<uint64_t, Session*> sessions_;
-  PauseState pauses_[3];
+  PauseState pauses_[4];
   bool any_pause_ = false;
   std::vector<uint64_t> held_back_;
 };

@@ -19,6 +19,7 @@ class CommandTable;
 class Dispatcher;
 class Durability;
 class Lifecycle;
+class Migrator;
 class Replication;
 class SlowLog;
 class Watches;
@@ -39,6 +40,7 @@ struct Services {
   Durability& durability;            // RDB and AOF
   Lifecycle& lifecycle;              // shutdown
   ClusterShell* cluster;             // null unless cluster-enabled
+  Migrator* migrator = nullptr;      // MIGRATE; null where there is no loop to do it (tests of single commands)
 };
 
 }  // namespace tessera

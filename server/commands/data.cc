@@ -4,9 +4,11 @@
 
 #include <limits>
 
+#include "server/config/config.h"
+
 namespace tessera {
 
-int64_t StringBytesMax(const CommandContext&) { return int64_t{512} << 20; }
+int64_t StringBytesMax(const CommandContext& ctx) { return ctx.services.config.proto_max_bulk_len; }
 
 bool CheckStringLength(CommandContext& ctx, uint64_t size, uint64_t appended) {
   if (IsReplay(ctx.session)) return true;
@@ -27,7 +29,7 @@ bool IsAlreadyExpired(const CommandContext& ctx, int64_t unix_ms) {
 
 void DeleteAsExpired(CommandContext& ctx, std::string_view key) {
   ctx.db().Erase(key);
-  ctx.Propagate({"DEL", key});
+  ctx.Propagate({ctx.services.config.lazyfree_lazy_expire ? "UNLINK" : "DEL", key});
   ctx.Notify('g', "del", key);
 }
 

@@ -64,6 +64,7 @@ std::span<const CommandRow> ScanCommands();         // KEYS, SCAN, RANDOMKEY, DB
 std::span<const CommandRow> ObjectCommands();       // OBJECT, MEMORY
 std::span<const CommandRow> ExpiryCommands();
 std::span<const CommandRow> TransferCommands();     // DUMP, RESTORE
+std::span<const CommandRow> MigrateCommands();
 std::span<const CommandRow> TransactionCommands();
 std::span<const CommandRow> ConnectionCommands();
 std::span<const CommandRow> ClientCommands();

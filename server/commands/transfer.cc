@@ -7,6 +7,7 @@
 #include "persistence/rdb_writer.h"
 #include "server/commands/data.h"
 #include "server/commands/table.h"
+#include "server/config/config.h"
 
 namespace tessera {
 namespace {
@@ -19,7 +20,7 @@ void Dump(CommandContext& ctx) {
   if (!entry) return ctx.reply.Null();
   store::IntScratch scratch;
   std::string payload;
-  persistence::AppendDumpOfString(entry.AsString(scratch), true, &payload);
+  persistence::AppendDumpOfString(entry.AsString(scratch), ctx.services.config.rdbcompression, &payload);
   ctx.reply.Bulk(payload);
 }
 
