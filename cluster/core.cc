@@ -1,0 +1,176 @@
+// Joins the subjects: events and commands come in here, every one of them a turn.
+#include "cluster/core.h"
+
+#include <cassert>
+
+#include "cluster/core_impl.h"
+
+namespace tessera::cluster {
+namespace {
+
+template <typename... Ts>
+struct Overloaded : Ts... {
+  using Ts::operator()...;
+};
+
+}  // namespace
+
+Core::Impl::Impl(Options new_options, uint64_t seed, Millis start)
+    : options(std::move(new_options)), rng(seed), now(start) {}
+
+void Core::Impl::BeginTurn(Millis turn_now, Effects& effects) {
+  assert(out == nullptr);
+  now = turn_now;
+  out = &effects;
+  turn_begin = effects.size();
+}
+
+void Core::Impl::EndTurn() {
+  // Each round may ask for another (a manual failover is scheduled, then requested); three are the longest chain.
+  for (int round = 0; round < 3 && (manual_check_wanted || failover_check_wanted); ++round) {
+    manual_check_wanted = failover_check_wanted = false;
+    CheckManualFailover();
+    HandleFailover();
+  }
+  if (state_check_wanted) UpdateState();
+  ReconcileReplication();
+  if (save_wanted) out->insert(out->begin() + static_cast<ptrdiff_t>(turn_begin), SaveState{sync_wanted});
+  if (map_changed) Emit(SlotMapChanged{});
+  save_wanted = sync_wanted = state_check_wanted = map_changed = false;
+  out = nullptr;
+}
+
+Core::Core(Options options, uint64_t seed, Millis now) : impl_(std::make_unique<Impl>(std::move(options), seed, now)) {
+  Impl& d = *impl_;
+  d.me = d.AddNode(d.RandomId(), kMyself | kPrimary);
+  d.ApplyOptions();
+  d.save_wanted = d.state_check_wanted = d.map_changed = false;
+}
+
+std::unique_ptr<Core> Core::Load(Options options, uint64_t seed, Millis now, std::string_view text,
+                                 std::string* error) {
+  auto core = std::make_unique<Core>(options, seed, now);
+  auto impl = std::make_unique<Impl>(std::move(options), seed, now);
+  std::string fault = impl->ParseState(text);
+  if (!fault.empty()) {
+    if (error) *error = fault;
+    return nullptr;
+  }
+  impl->ApplyOptions();
+  impl->save_wanted = impl->state_check_wanted = impl->map_changed = false;
+  core->impl_ = std::move(impl);
+  return core;
+}
+
+Core::~Core() = default;
+
+Effects Core::Handle(Millis now, const Event& event) {
+  Effects effects;
+  Impl& d = *impl_;
+  Impl::Turn turn(d, now, effects);
+  std::visit(Overloaded{
+                 [&](const Tick&) { d.OnTick(); },
+                 [&](const LinkOpened& e) { d.OnLinkOpened(e.link); },
+                 [&](const LinkClosed& e) { d.OnLinkClosed(e); },
+                 [&](const LinkAccepted& e) {
+                   d.links[e.link] = Impl::Link{.inbound = true, .open = true, .created_ms = now};
+                 },
+                 [&](const MessageReceived& e) { d.Receive(e); },
+                 [&](const ReplicationStatus& e) { d.OnReplicationStatus(e); },
+                 [&](const SlotsWithKeys& e) { d.OnSlotsWithKeys(e.slots); },
+             },
+             event);
+  return effects;
+}
+
+void Core::SetOptions(Millis now, Options options, Effects& effects) {
+  Impl::Turn turn(*impl_, now, effects);
+  const bool was_announced = !impl_->options.announced.ip.empty();
+  if (was_announced && options.announced.ip.empty()) impl_->me->endpoint.ip.clear();  // to be learned anew
+  impl_->options = std::move(options);
+  impl_->ApplyOptions();
+  impl_->state_check_wanted = true;
+}
+
+const Options& Core::options() const { return impl_->options; }
+
+Millis Core::NextTick() const {
+  const Impl& d = *impl_;
+  Millis next = d.last_tick_ms + 100;
+  if (IsReplica(*d.me) && !d.election.requested && d.election.at_ms > d.last_tick_ms)
+    next = std::min(next, d.election.at_ms);
+  return next;
+}
+
+void Core::BroadcastPublish(Millis now, bool sharded, std::string_view channel, std::string_view message,
+                            Effects& effects) {
+  Impl& d = *impl_;
+  Impl::Turn turn(d, now, effects);
+  Message m = d.MakeMessage(sharded ? MessageType::kPublishShard : MessageType::kPublish);
+  m.body = PublishBody{std::string(channel), std::string(message)};
+  std::string bytes = Encode(m);
+  for (auto& [id, node] : d.nodes) {
+    if (node.is(kMyself | kHandshake) || !node.outbound_connected) continue;
+    if (sharded && node.shard_id != d.me->shard_id) continue;
+    ++d.sent[static_cast<size_t>(m.header.type)];
+    d.Emit(Send{node.outbound, bytes});
+  }
+}
+
+const NodeId& Core::self() const { return impl_->me->id; }
+const NodeView& Core::me() const { return *impl_->me; }
+const NodeView* Core::Find(std::string_view id) const { return impl_->LookupText(id); }
+const std::map<NodeId, NodeView>& Core::nodes() const { return impl_->nodes; }
+bool Core::ok() const { return impl_->state_ok; }
+const NodeView* Core::OwnerOf(Slot slot) const { return impl_->owner[slot]; }
+const NodeView* Core::MigratingTo(Slot slot) const { return impl_->migrating_to[slot]; }
+const NodeView* Core::ImportingFrom(Slot slot) const { return impl_->importing_from[slot]; }
+bool Core::ManualFailoverInProgress() const { return impl_->manual.end_ms != 0; }
+Epoch Core::current_epoch() const { return impl_->current_epoch; }
+std::string Core::StateText() const { return impl_->StateText(); }
+
+int Core::FailureReports(Millis now, std::string_view id, Error* error) const {
+  NodeView* node = impl_->LookupText(id);
+  if (!node) {
+    if (error) *error = fmt::format("ERR Unknown node {}", id);
+    return 0;
+  }
+  impl_->now = now;
+  return impl_->CountFailureReports(node);
+}
+
+std::string Core::InfoText(Millis) const {
+  const Impl& d = *impl_;
+  int ok = 0, pfail = 0, fail = 0;
+  for (const auto& [id, node] : d.nodes) {
+    if (Failed(node))
+      fail += node.slot_count;
+    else if (Suspected(node))
+      pfail += node.slot_count;
+    else
+      ok += node.slot_count;
+  }
+  const NodeView* primary = impl_->PrimaryOf(*d.me);
+  std::string text = fmt::format(
+      "cluster_state:{}\r\ncluster_slots_assigned:{}\r\ncluster_slots_ok:{}\r\ncluster_slots_pfail:{}\r\n"
+      "cluster_slots_fail:{}\r\ncluster_known_nodes:{}\r\ncluster_size:{}\r\ncluster_current_epoch:{}\r\n"
+      "cluster_my_epoch:{}\r\n",
+      d.state_ok ? "ok" : "fail", d.assigned.count(), ok, pfail, fail, d.nodes.size(), d.size, d.current_epoch,
+      primary ? primary->config_epoch : d.me->config_epoch);
+  auto append = [&](const std::array<uint64_t, kMessageTypeCount>& counts, const char* what) {
+    uint64_t total = 0;
+    for (int i = 0; i < kMessageTypeCount; ++i) {
+      total += counts[i];
+      if (counts[i])
+        text += fmt::format("cluster_stats_messages_{}_{}:{}\r\n", MessageTypeName(static_cast<MessageType>(i)), what,
+                            counts[i]);
+    }
+    text += fmt::format("cluster_stats_messages_{}:{}\r\n", what, total);
+  };
+  append(d.sent, "sent");
+  append(d.received, "received");
+  text += fmt::format("total_cluster_links_buffer_limit_exceeded:{}\r\n", d.links_over_buffer_limit);
+  return text;
+}
+
+}  // namespace tessera::cluster

@@ -1,0 +1,197 @@
+// The pulse: links are dialled, nodes are pinged, silence becomes suspicion (PFAIL), and the suspicion of a majority
+// becomes a fact (FAIL). From that follows whether this cluster may serve (cluster_state).
+//
+// Reports of PFAIL come from primaries, by gossip, and stay valid for twice the node timeout.
+#include <algorithm>
+
+#include "cluster/core_impl.h"
+
+namespace tessera::cluster {
+namespace {
+
+constexpr Millis kRandomPingPeriodMs = 1000;
+constexpr int kRandomPingCandidates = 5;
+constexpr int kReportValidityTimeouts = 2;
+constexpr int kFailUndoTimeouts = 2;
+constexpr Millis kHandshakeTimeoutMsMin = 1000;
+constexpr Millis kWritableDelayMs = 2000;
+constexpr Millis kRejoinDelayMsMin = 500;
+constexpr Millis kRejoinDelayMsMax = 5000;
+
+}  // namespace
+
+void Core::Impl::OnTick() {
+  last_tick_ms = now;
+  TickLinks();
+  if (now >= next_random_ping_ms || next_random_ping_ms > now + kRandomPingPeriodMs) {
+    next_random_ping_ms = now + kRandomPingPeriodMs;
+    PingOldestOfFew();
+  }
+  for (auto& [id, node] : nodes)
+    if (!node.is(kMyself | kNoAddress | kHandshake)) CheckNode(&node);
+
+  CheckManualFailoverTimeout();
+  if (IsReplica(*me)) {
+    LeaveSubReplication();
+    failover_check_wanted = true;
+    MigrateToOrphanIfBest();
+  }
+  if (!state_ok) state_check_wanted = true;
+}
+
+void Core::Impl::TickLinks() {
+  const Millis handshake_timeout = std::max(options.node_timeout_ms, kHandshakeTimeoutMsMin);
+  for (auto it = nodes.begin(); it != nodes.end();) {
+    NodeView& node = it->second;
+    ++it;  // the node may go
+    if (node.is(kMyself | kNoAddress)) continue;
+    if (InHandshake(node) && now - node.created_ms > handshake_timeout) {
+      Say(Severity::kVerbose, "Handshake with {}:{} timed out", node.endpoint.ip, node.endpoint.bus_port);
+      RemoveNode(&node);
+      continue;
+    }
+    if (!node.outbound && !node.endpoint.ip.empty()) OpenLinkTo(&node);
+  }
+}
+
+void Core::Impl::PingOldestOfFew() {
+  NodeView* oldest = nullptr;
+  for (int i = 0; i < kRandomPingCandidates; ++i) {
+    NodeView* node = RandomNode();
+    if (!node->outbound_connected || node->ping_sent_ms || node->is(kMyself | kHandshake)) continue;
+    if (!oldest || node->pong_received_ms < oldest->pong_received_ms) oldest = node;
+  }
+  if (oldest) SendPing(oldest->outbound, MessageType::kPing);
+}
+
+void Core::Impl::CheckNode(NodeView* node) {
+  const Millis timeout = options.node_timeout_ms;
+  const Millis ping_delay = now - node->ping_sent_ms;
+  const Millis data_delay = now - node->data_received_ms;
+  // A link may be broken while the node is well. Dial anew at half the timeout, so that the other half can tell.
+  if (node->outbound && now - node->outbound_created_ms > timeout && node->ping_sent_ms && ping_delay > timeout / 2 &&
+      data_delay > timeout / 2)
+    CloseLinkById(node->outbound);
+
+  if (node->outbound && !node->ping_sent_ms && now - node->pong_received_ms > timeout / 2) {
+    if (node->outbound_connected)
+      SendPing(node->outbound, MessageType::kPing);
+    else
+      node->ping_sent_ms = now;  // dialling takes long; from here on it counts as silence
+    return;
+  }
+  if (manual.end_ms && manual.replica == node && node->outbound_connected) {
+    SendPing(node->outbound, MessageType::kPing);  // carries the paused offset
+    return;
+  }
+  if (!node->ping_sent_ms) return;
+  // Any traffic is a sign of life: pongs may queue behind other data.
+  if (std::min(ping_delay, data_delay) <= timeout || node->is(kPfail | kFail)) return;
+  node->flags |= kPfail;
+  state_check_wanted = true;
+  Say(Severity::kVerbose, "Node {} has not answered for {} ms: possibly failing; waiting for other primaries' reports",
+      NodeName(*node), std::min(ping_delay, data_delay));
+  if (Votes(*me)) BecomeFailedIfMajorityAgrees(node);
+}
+
+// ---- reports and FAIL ----
+
+void Core::Impl::AddFailureReport(NodeView* node, NodeView* reporter) {
+  for (auto& [id, when] : node->failure_reports)
+    if (id == reporter->id) {
+      when = now;
+      return;
+    }
+  node->failure_reports.emplace_back(reporter->id, now);
+  Say(Severity::kVerbose, "Node {} reports node {} as not reachable", NodeName(*reporter), NodeName(*node));
+}
+
+void Core::Impl::RemoveFailureReport(NodeView* node, const NodeId& reporter) {
+  std::erase_if(node->failure_reports, [&](const auto& report) { return report.first == reporter; });
+}
+
+int Core::Impl::CountFailureReports(NodeView* node) {
+  const Millis validity = options.node_timeout_ms * kReportValidityTimeouts;
+  std::erase_if(node->failure_reports, [&](const auto& report) { return now - report.second > validity; });
+  return static_cast<int>(node->failure_reports.size());
+}
+
+void Core::Impl::BecomeFailedIfMajorityAgrees(NodeView* node) {
+  if (!Suspected(*node) || Failed(*node)) return;
+  CountFailureReports(node);
+  int agreeing = Votes(*me) ? 1 : 0;
+  for (const auto& [id, when] : node->failure_reports)
+    if (NodeView* reporter = Lookup(id); reporter && Votes(*reporter)) ++agreeing;
+  if (agreeing < size / 2 + 1) return;
+  Say(Severity::kNotice, "Marking node {} as failing: {} of {} primaries agree", NodeName(*node), agreeing, size);
+  BecomeFailed(node);
+  Message m = MakeMessage(MessageType::kFail);
+  m.body = FailBody{node->id};
+  Broadcast(m);
+}
+
+void Core::Impl::BecomeFailed(NodeView* node) {
+  node->flags = static_cast<uint16_t>((node->flags & ~kPfail) | kFail);
+  node->fail_since_ms = now;
+  state_check_wanted = map_changed = true;
+  if (node->id == me->primary) failover_check_wanted = true;
+  WantSave();
+}
+
+void Core::Impl::ClearFailureIfAllowed(NodeView* node) {
+  const char* why = nullptr;
+  if (IsReplica(*node))
+    why = "it is a replica";
+  else if (node->slot_count == 0)
+    why = "it is a primary without slots";
+  else if (now - node->fail_since_ms > options.node_timeout_ms * kFailUndoTimeouts)
+    why = "nobody took over its slots";
+  if (!why) return;
+  node->flags &= ~kFail;
+  state_check_wanted = map_changed = true;
+  WantSave();
+  Say(Severity::kNotice, "Node {} is reachable again, and {}: clearing its FAIL state", NodeName(*node), why);
+}
+
+// ---- cluster_state ----
+
+void Core::Impl::UpdateState() {
+  state_check_wanted = false;
+  if (!first_state_check_ms) first_state_check_ms = now;
+  // A primary fresh from a restart may have been replaced: let the others say so before it accepts writes.
+  if (IsPrimary(*me) && !state_ok && now - first_state_check_ms < kWritableDelayMs) return;
+
+  bool covered = assigned.all();
+  int reachable = 0;
+  size = 0;
+  for (const auto& [id, node] : nodes) {
+    if (node.slot_count > 0 && Failed(node)) covered = false;
+    if (!Votes(node)) continue;
+    ++size;
+    if (!node.is(kFail | kPfail)) ++reachable;
+  }
+  const bool majority = reachable >= size / 2 + 1;
+  if (!majority) minority_since_ms = now;
+  const bool new_ok = majority && (covered || !options.require_full_coverage);
+  if (new_ok == state_ok) return;
+  // Back from a minority: a configuration update may be on its way.
+  const Millis delay = std::clamp(options.node_timeout_ms, kRejoinDelayMsMin, kRejoinDelayMsMax);
+  if (new_ok && IsPrimary(*me) && now - minority_since_ms < delay) return;
+  state_ok = new_ok;
+  map_changed = true;
+  if (new_ok)
+    Say(Severity::kNotice, "Cluster state changed: ok");
+  else if (!majority)
+    Say(Severity::kWarning, "Cluster state changed: fail ({} of {} primaries reachable, no majority)", reachable, size);
+  else
+    Say(
+        Severity::kWarning, "Cluster state changed: fail ({} slots unassigned or owned by a failed node)",
+        kSlotCount - static_cast<int>(assigned.count()) + [&] {
+          int failed = 0;
+          for (const auto& [id, node] : nodes)
+            if (Failed(node)) failed += node.slot_count;
+          return failed;
+        }());
+}
+
+}  // namespace tessera::cluster
