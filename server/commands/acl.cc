@@ -47,7 +47,7 @@ void AclGetuser(CommandContext& ctx) {
 }
 
 void AclCat(CommandContext& ctx) {
-  if (ctx.argv.size() > 3) return ctx.reply.Error("ERR wrong number of arguments for 'acl|cat' command");
+  if (ctx.argv.size() > 3) return RefuseSubcommandSyntax(ctx);
   if (ctx.argv.size() == 2) {
     ctx.reply.Array(static_cast<int64_t>(AclCategoryNames().size()));
     for (const auto& category : AclCategoryNames()) ctx.reply.Bulk(category.name);
@@ -72,7 +72,7 @@ void AclCat(CommandContext& ctx) {
 void AclGenpass(CommandContext& ctx) {
   constexpr int64_t kMaxBits = 4096;
   int64_t bits = 256;
-  if (ctx.argv.size() > 3) return ctx.reply.Error("ERR wrong number of arguments for 'acl|genpass' command");
+  if (ctx.argv.size() > 3) return RefuseSubcommandSyntax(ctx);
   if (ctx.argv.size() == 3) {
     const auto wanted = protocol::ParseInt64(ctx.argv[2]);
     if (!wanted) return ctx.reply.Error(kNotAnInteger);
@@ -101,7 +101,7 @@ void AclDryrun(CommandContext& ctx) {
 }
 
 void AclLog(CommandContext& ctx) {
-  if (ctx.argv.size() > 3) return ctx.reply.Error("ERR wrong number of arguments for 'acl|log' command");
+  if (ctx.argv.size() > 3) return RefuseSubcommandSyntax(ctx);
   if (ctx.argv.size() == 3) {
     if (protocol::EqualsIgnoreCase(ctx.argv[2], "reset")) return ctx.reply.Ok();
     if (!protocol::ParseInt64(ctx.argv[2])) return ctx.reply.Error(kNotAnInteger);

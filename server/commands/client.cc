@@ -178,7 +178,7 @@ void ClientKill(CommandContext& ctx) {
 
 void ClientPause(CommandContext& ctx) {
   Clients::PauseScope scope = Clients::PauseScope::kAll;
-  if (ctx.argv.size() > 4) return ctx.reply.Error(kSyntaxError);
+  if (ctx.argv.size() > 4) return RefuseSubcommandSyntax(ctx);
   if (ctx.argv.size() == 4) {
     if (EqualsIgnoreCase(ctx.argv[3], "write")) {
       scope = Clients::PauseScope::kWrites;
@@ -203,7 +203,7 @@ void ClientUnpause(CommandContext& ctx) {
 
 void ClientUnblock(CommandContext& ctx) {
   WakeReason reason = WakeReason::kUnblockTimeout;
-  if (ctx.argv.size() > 4) return ctx.reply.Error(kSyntaxError);
+  if (ctx.argv.size() > 4) return RefuseSubcommandSyntax(ctx);
   if (ctx.argv.size() == 4) {
     if (EqualsIgnoreCase(ctx.argv[3], "error")) {
       reason = WakeReason::kUnblockError;

@@ -21,7 +21,7 @@ void ConfigGet(CommandContext& ctx) {
 }
 
 void ConfigSet(CommandContext& ctx) {
-  if (ctx.argv.size() % 2 != 0) return ctx.reply.Error("ERR wrong number of arguments for 'config|set' command");
+  if (ctx.argv.size() % 2 != 0) return ctx.reply.Error(kSyntaxError);
   const config::Options::Caller caller{.local = IsLocal(ctx.session), .loading = ctx.services.durability.loading()};
   const std::string refusal = ctx.services.options.Set(ctx.argv.subspan(2), caller);
   if (!refusal.empty()) return ctx.reply.Error(refusal);

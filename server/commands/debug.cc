@@ -94,7 +94,7 @@ void DebugProtocol(CommandContext& ctx) {
       reply.Push(2);
       reply.Bulk("server-cpu-usage");
       reply.Integer(42);
-      return;
+      return reply.Bulk("Some real reply following the push reply");
     }
     reply.Attribute(1);
     reply.Bulk("key-popularity");
@@ -105,7 +105,7 @@ void DebugProtocol(CommandContext& ctx) {
   }
   reply.Error(
       "ERR Wrong protocol type name. Please use one of the following: "
-      "string|integer|double|null|array|set|map|attrib|push|verbatim|true|false");
+      "string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false");
 }
 
 struct Word {

@@ -38,4 +38,9 @@ void ReplyWithHelp(CommandContext& ctx) {
   for (const std::string& line : lines) ctx.reply.SimpleString(line);
 }
 
+void RefuseSubcommandSyntax(CommandContext& ctx) {
+  ctx.reply.Error(fmt::format("ERR unknown subcommand or wrong number of arguments for '{}'. Try {} HELP.",
+                              ctx.argv[1].substr(0, 128), Upper(ctx.services.commands.ParentOf(ctx.row)->name)));
+}
+
 }  // namespace tessera

@@ -5,5 +5,7 @@ namespace tessera {
 
 struct CommandContext;
 void ReplyWithHelp(CommandContext& ctx);
+// Refuses a subcommand whose number of arguments its arity lets pass but its grammar does not.
+void RefuseSubcommandSyntax(CommandContext& ctx);
 
 }  // namespace tessera

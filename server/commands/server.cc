@@ -22,7 +22,7 @@ void Info(CommandContext& ctx) { ctx.reply.Verbatim("txt", RenderInfo(ctx.servic
 
 void SlowlogGet(CommandContext& ctx) {
   int64_t count = 10;
-  if (ctx.argv.size() > 3) return ctx.reply.Error("ERR wrong number of arguments for 'slowlog|get' command");
+  if (ctx.argv.size() > 3) return RefuseSubcommandSyntax(ctx);
   if (ctx.argv.size() == 3) {
     const auto wanted = protocol::ParseInt64(ctx.argv[2]);
     if (!wanted || *wanted < -1) return ctx.reply.Error("ERR count should be greater than or equal to -1");
