@@ -147,6 +147,13 @@ EXPECTED = [
         r".",
     ),
     (
+        "expiries of far future",
+        "an expiry is kept in 48 bits of milliseconds: later than the year 10889 is cut to that",
+        r"^P?EXPIRETIME\b",
+        r"^:281474976(710655|711)$",
+        r"^:92233720368547",
+    ),
+    (
         "INFO and CLIENT fields of 7.2",
         "7.2 adds fields such as lib-name; the reference has fewer",
         r"^CLIENT (INFO|LIST)",

@@ -95,7 +95,7 @@ TEST(Glob, FollowsRedis) {
     bool matches;
   };
   const Case cases[] = {
-      {"*", "", true},
+      {"*", "", false},  // as in Redis
       {"", "", true},
       {"", "a", false},
       {"a*c", "abc", true},
