@@ -15,6 +15,5 @@ struct Now {
 
 Now ReadClock();      // the system's clocks
 int64_t MonotonicUs();
-int64_t UnixUs();
 
 }  // namespace tessera

@@ -1,11 +1,11 @@
 // One key with its value and expiry, packed into a single arena block.
 //
 // Layout, in this order and without padding:
-//   u8       kind: encoding (bits 0-2), has expiry (3), modified in place (4), rest zero
+//   u8       kind: encoding (bits 0-2), has expiry (3), modified in place (4), long key (5)
 //   u24 LE   access bits: LRU clock in seconds modulo 2^24, or LFU minutes (16 bits) and counter (8 bits)
 //   varint   key length
 //   u48 LE   expiry, unix milliseconds (only with the expiry bit)
-//   bytes    key
+//   bytes    key; with the long key bit a pointer to a HeapString instead (the length is then that of the pointer)
 //   value    kRaw: varint length, bytes; kInt8 … kInt64: 1, 2, 4 or 8 bytes LE;
 //            kHeap: pointer to a HeapString; kObject: pointer to an Object
 //
@@ -38,7 +38,7 @@ class Object {
   virtual size_t MemoryBytes() const = 0;
 };
 
-// A string too long for the arena.
+// A string (or key) too long for the arena.
 struct HeapString {
   size_t size;
   size_t capacity;
@@ -100,6 +100,7 @@ class EntryRef {
   static constexpr uint8_t kEncodingMask = 0x07;
   static constexpr uint8_t kExpiryBit = 0x08;
   static constexpr uint8_t kModifiedBit = 0x10;
+  static constexpr uint8_t kLongKeyBit = 0x20;
   Encoding encoding() const { return static_cast<Encoding>(block_[0] & kEncodingMask); }
   const uint8_t* block() const { return block_; }
 

@@ -122,7 +122,11 @@ struct MoveOptions {
 // Called with each entry; must not change the keyspace.
 using EntryVisitor = std::function<void(EntryRef)>;
 
-struct KeyspaceTables;  // the tables of one database; internal
+// Internal.
+struct KeyspaceTables;
+struct StoreContext;
+struct EntryValue;
+class Table;
 
 class Database {
  public:
@@ -196,29 +200,38 @@ class Database {
   // All keys of a slot go away at once; returns how many.
   uint64_t DropSlot(uint16_t slot);
 
-  // Whether `entry` is past its expiry now (false in kIgnore mode).
+  // Whether now is after the expiry of `entry` (false in kIgnore mode).
   bool IsExpired(EntryRef entry) const;
 
  private:
   friend class Keyspace;
   friend class Snapshot;
-  struct Cell;
   Database(Keyspace& keyspace, int index);
 
+  StoreContext& context() const;
+  Table& TableOf(const KeyRef& key) const;
   KeyRef Resolve(const KeyRef& key) const;
-  void BeforeChange(const KeyRef& key, EntryRef old_entry);
+  EntryRef At(const uint32_t* place) const;
+  bool IsPastExpiry(EntryRef entry) const;
+  uint32_t InitialAccessBits() const;
+  void TouchEntry(EntryRef entry);
+
+  // The door.
+  void BeforeChange(const KeyRef& key);
   void AfterChange(const KeyRef& key, ChangeKind kind);
+
   uint32_t* FindLive(const KeyRef& key);
-  bool Replace(const KeyRef& key, uint32_t* handle, uint32_t new_handle, int64_t expiry_ms, ChangeKind kind);
-  void EraseFound(const KeyRef& key, uint32_t* handle, ChangeKind kind);
-  void Detach();
-  size_t ExpireStep(size_t bucket_budget, size_t entry_budget, bool* more_due);
+  uint32_t Store(const KeyRef& key, uint32_t* place, EntryValue value, int64_t expiry_ms, uint32_t access_bits,
+                 ChangeKind kind);
+  uint32_t StoreNew(const KeyRef& key, const EntryValue& value, int64_t expiry_ms, uint32_t access_bits,
+                    ChangeKind kind);
+  enum class ValueFate : uint8_t { kFree, kKeep };
+  void EraseFound(const KeyRef& key, uint32_t* place, ChangeKind kind, ValueFate fate = ValueFate::kFree);
+  size_t ExpireStep(size_t entry_budget, size_t& cost_budget, bool force, bool* more_due);
 
   Keyspace& keyspace_;
   int index_;
   std::shared_ptr<KeyspaceTables> tables_;
-  uint32_t expire_slot_ = 0;
-  uint64_t expire_position_ = 0;
 };
 
 struct KeyspaceOptions {
@@ -261,9 +274,9 @@ class Keyspace {
   KeyRef Prepare(std::string_view key, uint16_t slot) const;
 
   // Unix milliseconds. Before each command, and before expiry steps.
-  void SetNow(int64_t now_ms) { now_ms_ = now_ms; }
+  void SetNow(int64_t now_ms);
   int64_t now_ms() const { return now_ms_; }
-  void SetExpiryMode(ExpiryMode mode);
+  void SetExpiryMode(ExpiryMode mode) { expiry_mode_ = mode; }
   ExpiryMode expiry_mode() const { return expiry_mode_; }
 
   // maxmemory-policy, lfu-log-factor, lfu-decay-time. Bits of existing entries are reinterpreted, as Redis does.
@@ -271,6 +284,10 @@ class Keyspace {
   AccessPolicy access_policy() const { return access_policy_; }
   uint64_t IdleSeconds(EntryRef entry) const;
   uint8_t Frequency(EntryRef entry) const;  // LFU counter, decayed to now
+  static constexpr uint32_t kLruClockMask = (1u << 24) - 1;
+  static uint32_t LruClock(int64_t now_ms) { return static_cast<uint32_t>(now_ms / 1000) & kLruClockMask; }
+  static uint32_t LfuMinutes(int64_t now_ms) { return static_cast<uint32_t>(now_ms / 60000) & 0xffff; }
+  static uint32_t LfuIncrement(uint32_t counter, int log_factor, uint64_t random);
 
   // Observers are told in order of registration; not owned.
   void AddObserver(ChangeObserver* observer);
@@ -283,7 +300,7 @@ class Keyspace {
   // Active expiry in all databases: bounded work per call (about 1 ms with the default), resumed by the next one. Only
   // in kDeleteExpired mode. Each deletion passes the door.
   ExpireResult ExpireStep(size_t entry_budget = 1000);
-  // Frees what Flush and DropSlot left behind; true when something is left to free.
+  // Frees what Flush and DropSlot left behind; true when more can be freed now (running snapshots may hold some back).
   bool FreeStep(size_t entry_budget = 2000);
   // Moves running table resizes forward in idle time; true when some are left.
   bool ResizeStep(size_t bucket_budget = 256);
@@ -302,6 +319,8 @@ class Keyspace {
   int lfu_log_factor_ = 10;
   int lfu_decay_minutes_ = 1;
   uint32_t expire_db_ = 0;
+  int64_t last_expire_seconds_ = 0;
+  uint32_t resize_cursor_ = 0;
   std::vector<ChangeObserver*> observers_;
   std::vector<Snapshot*> snapshots_;
   std::unique_ptr<Internals> internals_;

@@ -20,6 +20,8 @@
 namespace tessera::store {
 
 class Keyspace;
+class Table;
+struct KeyspaceTables;
 
 class SnapshotVisitor {
  public:
@@ -49,6 +51,10 @@ class Snapshot {
   friend class Keyspace;
   friend class Database;
   struct State;
+  // Called by the keyspace before the entry of a key changes, comes or goes, and before a slot's table is cut off.
+  void BeforeChange(const KeyspaceTables* tables, uint16_t slot, uint64_t hash);
+  void BeforeDropSlot(const KeyspaceTables* tables, uint16_t slot, const std::shared_ptr<Table>& table);
+
   std::unique_ptr<State> state_;
 };
 

@@ -1,0 +1,173 @@
+#include "server/store/keyspace.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "server/store/check.h"
+#include "server/store/keyspace_tables.h"
+#include "server/store/snapshot.h"
+
+namespace tessera::store {
+namespace {
+
+// Cache lines one ExpireStep may touch besides the entries it deletes.
+constexpr size_t kExpireCostMax = 16384;
+// Hints of expiry are 16 bits of seconds; after a longer pause they are all looked at again.
+constexpr int64_t kHintTrustSeconds = 30000;
+constexpr uint32_t kResizeSearchTables = 1024;
+
+}  // namespace
+
+Keyspace::Keyspace(const KeyspaceOptions& options)
+    : options_(options), internals_(std::make_unique<Internals>(options.arena_bytes_max, options.hash_seed)) {
+  STORE_CHECK(!options_.cluster || options_.slot_of != nullptr);
+  if (options_.cluster) options_.databases = 1;
+  for (int index = 0; index < options_.databases; ++index) {
+    databases_.push_back(std::unique_ptr<Database>(new Database(*this, index)));
+  }
+}
+
+Keyspace::~Keyspace() {
+  STORE_CHECK(snapshots_.empty());
+  observers_.clear();
+  FlushAll();
+  while (FreeStep(SIZE_MAX)) {
+  }
+}
+
+KeyRef Keyspace::Prepare(std::string_view key) const {
+  return Prepare(key, options_.slot_of != nullptr ? options_.slot_of(key) : 0);
+}
+
+KeyRef Keyspace::Prepare(std::string_view key, uint16_t slot) const {
+  return KeyRef(key, HashKey(key, options_.hash_seed), slot);
+}
+
+void Keyspace::SetNow(int64_t now_ms) {
+  now_ms_ = now_ms;
+  internals_->context.now_ms = now_ms;
+}
+
+void Keyspace::SetAccessPolicy(AccessPolicy policy, int lfu_log_factor, int lfu_decay_minutes) {
+  access_policy_ = policy;
+  lfu_log_factor_ = lfu_log_factor;
+  lfu_decay_minutes_ = lfu_decay_minutes;
+}
+
+uint64_t Keyspace::IdleSeconds(EntryRef entry) const {
+  return (LruClock(now_ms_) - entry.access_bits()) & kLruClockMask;
+}
+
+uint8_t Keyspace::Frequency(EntryRef entry) const {
+  const uint32_t counter = entry.access_bits() & 0xff;
+  if (lfu_decay_minutes_ <= 0) return static_cast<uint8_t>(counter);
+  const uint32_t idle_minutes = (LfuMinutes(now_ms_) - (entry.access_bits() >> 8)) & 0xffff;
+  const uint32_t periods = idle_minutes / static_cast<uint32_t>(lfu_decay_minutes_);
+  return static_cast<uint8_t>(periods > counter ? 0 : counter - periods);
+}
+
+// Logarithmic counter: the higher it is, the less likely it grows.
+uint32_t Keyspace::LfuIncrement(uint32_t counter, int log_factor, uint64_t random) {
+  constexpr uint32_t kCounterMax = 255;
+  constexpr uint32_t kInitial = 5;
+  if (counter >= kCounterMax) return kCounterMax;
+  const double above = counter > kInitial ? counter - kInitial : 0;
+  const double chance = 1.0 / (above * log_factor + 1);
+  const double draw = std::ldexp(static_cast<double>(random >> 11), -53);
+  return draw < chance ? counter + 1 : counter;
+}
+
+void Keyspace::AddObserver(ChangeObserver* observer) { observers_.push_back(observer); }
+
+void Keyspace::RemoveObserver(ChangeObserver* observer) { std::erase(observers_, observer); }
+
+uint64_t Keyspace::size() const {
+  uint64_t size = 0;
+  for (const auto& database : databases_) size += database->size();
+  return size;
+}
+
+void Keyspace::Swap(int first, int second) {
+  if (first == second) return;
+  std::swap(databases_[first]->tables_, databases_[second]->tables_);
+  for (ChangeObserver* observer : observers_) observer->OnSwap(first, second);
+}
+
+void Keyspace::FlushAll() {
+  for (const auto& database : databases_) database->Flush();
+}
+
+ExpireResult Keyspace::ExpireStep(size_t entry_budget) {
+  ExpireResult result;
+  if (expiry_mode_ != ExpiryMode::kDeleteExpired) return result;
+  const int64_t now_seconds = now_ms_ / 1000;
+  const bool force = std::abs(now_seconds - last_expire_seconds_) > kHintTrustSeconds;
+  last_expire_seconds_ = now_seconds;
+  if (force) {
+    for (const auto& database : databases_) {
+      size_t none = 0;
+      (void)database->ExpireStep(0, none, true, &result.more_due);
+    }
+    result.more_due = false;
+  }
+  size_t cost_budget = kExpireCostMax;
+  for (size_t i = 0; i < databases_.size(); ++i) {
+    Database& database = *databases_[expire_db_];
+    result.expired += database.ExpireStep(entry_budget - result.expired, cost_budget, false, &result.more_due);
+    if (result.more_due) break;
+    expire_db_ = (expire_db_ + 1) % databases_.size();
+    if (result.expired >= entry_budget) {
+      result.more_due = i + 1 < databases_.size();
+      break;
+    }
+  }
+  return result;
+}
+
+bool Keyspace::FreeStep(size_t entry_budget) {
+  auto& graveyard = internals_->graveyard;
+  bool more = false;
+  std::erase_if(graveyard, [&](Internals::Grave& grave) {
+    if (grave.HeldBySnapshot()) return false;
+    size_t& budget = entry_budget;
+    if (grave.one != nullptr) {
+      if (budget > 0 && grave.one->FreeStep(internals_->context, grave.progress, budget)) return true;
+    } else {
+      for (; budget > 0 && grave.slot < grave.all->tables.size(); ++grave.slot, grave.progress = 0) {
+        if (!grave.all->tables[grave.slot].FreeStep(internals_->context, grave.progress, budget)) break;
+      }
+      if (grave.slot == grave.all->tables.size()) return true;
+    }
+    more = true;
+    return false;
+  });
+  return more;
+}
+
+bool Keyspace::ResizeStep(size_t bucket_budget) {
+  bool more = false;
+  const uint32_t per_database = options_.cluster ? kSlotCount : 1;
+  const uint32_t count = per_database * static_cast<uint32_t>(databases_.size());
+  for (uint32_t i = 0; i < std::min(count, kResizeSearchTables) && !more; ++i) {
+    resize_cursor_ %= count;
+    KeyspaceTables& all = *databases_[resize_cursor_ / per_database]->tables_;
+    more = all.tables[resize_cursor_ % per_database].ResizeStep(internals_->context, bucket_budget);
+    if (!more) ++resize_cursor_;
+  }
+  return more;
+}
+
+KeyspaceMemory Keyspace::memory() const {
+  const StoreContext& context = internals_->context;
+  KeyspaceMemory memory;
+  memory.entry_bytes = context.arena.used_bytes();
+  memory.heap_bytes = context.heap_bytes;
+  memory.resident_bytes = context.arena.held_bytes();
+  memory.table_bytes = context.table_bytes;
+  for (const auto& database : databases_) {
+    memory.table_bytes += sizeof(KeyspaceTables) + database->tables_->tables.size() * sizeof(Table);
+  }
+  return memory;
+}
+
+}  // namespace tessera::store
