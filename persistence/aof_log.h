@@ -8,6 +8,9 @@
 //                  at that moment into the returned file -> FinishRewrite puts it in force and DeleteHistory removes
 //                  what it replaced; or AbortRewrite, after which the old base and all increments stay in force.
 //
+// Every file is loaded starting in database 0: after StartAppending and after StartRewrite the next bytes appended must
+// begin with SELECT.
+//
 // Threads: everything belongs to the loop thread, except that a helper thread may sync:
 //   AofSyncPoint point = log.SyncPoint();      // loop thread
 //   Status status = point.file->Sync();        // helper thread, while the loop goes on appending

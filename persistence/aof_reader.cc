@@ -49,16 +49,20 @@ AofRead AofReader::Fail(size_t at, std::string reason) {
 
 AofReader::Line AofReader::ReadNumber(char mark, uint64_t* number) {
   std::string_view rest = std::string_view(buffer_).substr(scan_);
+  auto bad = [&](size_t at) {
+    bad_ = scan_ + at;
+    return Line::kBad;
+  };
   if (rest.empty()) return Line::kNeedMore;
-  if (rest[0] != mark) return Line::kBad;
+  if (rest[0] != mark) return bad(0);
   size_t digits = 1;
   while (digits < rest.size() && rest[digits] >= '0' && rest[digits] <= '9') ++digits;
-  if (digits >= kNumberLineBytesMax) return Line::kBad;
+  if (digits >= kNumberLineBytesMax) return bad(0);
   if (digits == rest.size()) return Line::kNeedMore;
-  if (digits == 1 || rest[digits] != '\r') return Line::kBad;
+  if (digits == 1 || rest[digits] != '\r') return bad(digits);
   if (digits + 1 == rest.size()) return Line::kNeedMore;
-  if (rest[digits + 1] != '\n') return Line::kBad;
-  if (std::from_chars(rest.data() + 1, rest.data() + digits, *number).ec != std::errc()) return Line::kBad;
+  if (rest[digits + 1] != '\n') return bad(digits + 1);
+  if (std::from_chars(rest.data() + 1, rest.data() + digits, *number).ec != std::errc()) return bad(0);
   scan_ += digits + 2;
   return Line::kComplete;
 }
@@ -84,7 +88,7 @@ AofRead AofReader::Next() {
       case Line::kNeedMore:
         return AofRead::kNeedMore;
       case Line::kBad:
-        return Fail(scan_, "not the beginning of a command (*count)");
+        return Fail(bad_, "not the beginning of a command (*count)");
       case Line::kComplete:
         break;
     }
@@ -101,7 +105,7 @@ AofRead AofReader::Next() {
         case Line::kNeedMore:
           return AofRead::kNeedMore;
         case Line::kBad:
-          return Fail(scan_, "not the beginning of an argument ($length)");
+          return Fail(bad_, "not the beginning of an argument ($length)");
         case Line::kComplete:
           break;
       }
@@ -112,7 +116,7 @@ AofRead AofReader::Next() {
     size_t end = scan_ + length_;
     if (available > length_ && buffer_[end] != '\r') return Fail(end, "an argument is not followed by CRLF");
     if (available < length_ + 2) return AofRead::kNeedMore;
-    if (buffer_[end + 1] != '\n') return Fail(end, "an argument is not followed by CRLF");
+    if (buffer_[end + 1] != '\n') return Fail(end + 1, "an argument is not followed by CRLF");
     arguments_.push_back({scan_, length_});
     scan_ = end + 2;
     length_known_ = false;

@@ -35,6 +35,7 @@ class AofReader {
   // complete transaction.
   uint64_t safe_offset() const { return safe_offset_; }
 
+  // Of the byte that is wrong.
   uint64_t error_offset() const { return error_offset_; }
   const std::string& error_reason() const { return error_reason_; }
 
@@ -54,6 +55,7 @@ class AofReader {
   uint64_t base_offset_;  // of buffer_[0]
   size_t position_ = 0;   // start of the command or annotation being read
   size_t scan_ = 0;       // how far it was understood
+  size_t bad_ = 0;        // the byte that ReadNumber stumbled over
   size_t line_scan_ = 0;  // how far a line end was looked for beyond scan_
   uint64_t arguments_left_ = 0;
   bool in_command_ = false;

@@ -5,9 +5,10 @@
 //   DatasetLoader loader(file_system, *plan, options);
 //   while (true) switch (loader.Next()) {
 //     case Loaded::kRdbRecord: Apply(loader.rdb_record()); continue;
-//     case Loaded::kCommand: Apply(loader.argv()); continue;    // MULTI and EXEC only ever around a complete
-//     transaction case Loaded::kNote: Log(loader.note()); continue;         // something the user should see: a tail
-//     was cut off case Loaded::kFileDone: case Loaded::kDone: case Loaded::kError: ...
+//     case Loaded::kCommand: Apply(loader.argv()); continue;  // MULTI and EXEC only around a complete transaction
+//     case Loaded::kNote: Log(loader.note()); continue;       // the user should see it: a torn end was cut off
+//     case Loaded::kFileDone: SelectDatabase(0); continue;    // every file starts in database 0
+//     case Loaded::kDone: case Loaded::kError: ...
 //   }
 #pragma once
 

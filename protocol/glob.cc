@@ -59,6 +59,8 @@ bool MatchOne(std::string_view pattern, size_t& i, char c, GlobCase match_case) 
 }  // namespace
 
 bool GlobMatch(std::string_view pattern, std::string_view text, GlobCase match_case) {
+  // Stars that meet no text at all match nothing, as in Redis: KEYS "**" does not show the empty key.
+  if (text.empty()) return pattern.empty();
   // Only the latest star is ever worth going back to: an earlier one could but give it a longer rest to search.
   constexpr size_t kNone = std::string_view::npos;
   size_t p = 0;

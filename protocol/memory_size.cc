@@ -29,10 +29,7 @@ std::optional<uint64_t> ParseMemorySize(std::string_view text) {
   uint64_t number = 0;
   const char* const end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data(), end, number);
-  if (error == std::errc::result_out_of_range)
-    number = UINT64_MAX;
-  else if (error != std::errc())
-    return std::nullopt;
+  if (error == std::errc::result_out_of_range) number = UINT64_MAX;
   const std::string_view suffix(stop, static_cast<size_t>(end - stop));
   for (const Unit& unit : kUnits) {
     if (!EqualsIgnoreCase(suffix, unit.name)) continue;

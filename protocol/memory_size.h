@@ -9,7 +9,7 @@
 namespace tessera::protocol {
 
 // Bytes. No value for a sign, an unknown unit, or a unit that leads beyond 64 bits; a number that alone is beyond them
-// counts as the largest there is, as in Redis.
+// counts as the largest there is, and no number as 0, as in Redis.
 [[nodiscard]] std::optional<uint64_t> ParseMemorySize(std::string_view text);
 
 // The shortest exact form: "1gb", "64mb", "3kb" or a plain number.

@@ -14,6 +14,7 @@ int64_t Nanos(clockid_t clock) {
 }  // namespace
 
 int64_t MonotonicUs() { return Nanos(CLOCK_MONOTONIC) / 1000; }
+int64_t UnixUs() { return Nanos(CLOCK_REALTIME) / 1000; }
 Now ReadClock() { return {.unix_ms = Nanos(CLOCK_REALTIME) / 1'000'000, .mono_us = MonotonicUs()}; }
 
 }  // namespace tessera

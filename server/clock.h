@@ -15,5 +15,6 @@ struct Now {
 
 Now ReadClock();      // the system's clocks
 int64_t MonotonicUs();
+int64_t UnixUs();
 
 }  // namespace tessera

@@ -72,7 +72,7 @@ Dispatcher::Outcome Dispatcher::Execute(Session& session, std::span<const std::s
       if (session.is_blocked()) outcome = Outcome::kBlocked;
     }
   }
-  if (muted) session.reply.Discard(before);
+  if (muted && session.reply_mode != ReplyMode::kOn) session.reply.Discard(before);  // not CLIENT REPLY ON itself
   if (session.reply_mode == ReplyMode::kSkip) session.reply_mode = ReplyMode::kOn;
   if (session.reply_mode == ReplyMode::kSkipNext) session.reply_mode = ReplyMode::kSkip;
   return outcome;

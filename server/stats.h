@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
 namespace tessera {
 
@@ -64,6 +65,16 @@ struct Stats {
 
   std::unordered_map<const CommandRow*, PerCommand> per_command;
   std::map<std::string, uint64_t, std::less<>> errors;  // by first word, at most 128 kinds
+
+  // CONFIG RESETSTAT. What is no statistic stays: start, changes since start, the peak of memory.
+  void Reset() {
+    Stats fresh;
+    fresh.started_unix_ms = started_unix_ms;
+    fresh.started_us = started_us;
+    fresh.dirty = dirty;
+    fresh.peak_memory = peak_memory;
+    *this = std::move(fresh);
+  }
 };
 
 }  // namespace tessera

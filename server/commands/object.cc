@@ -1,5 +1,5 @@
 // Looking into how values are kept: OBJECT, and MEMORY for the server's memory as a whole.
-// MEMORY tells what this server knows; figures of Redis that have no counterpart here are 0 or missing, never invented.
+// MEMORY tells what this server knows; figures of Redis that have no counterpart here are left out.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -8,13 +8,12 @@
 
 #include "server/commands/data.h"
 #include "server/commands/table.h"
+#include "server/memory_usage.h"
 #include "server/stats.h"
 
-// Present when the program is linked with jemalloc.
-extern "C" {
-[[gnu::weak]] int mallctl(const char* name, void* old_value, size_t* old_length, void* new_value, size_t new_length);
-[[gnu::weak]] void malloc_stats_print(void (*write)(void*, const char*), void* context, const char* options);
-}
+// Present only when jemalloc is linked.
+extern "C" void malloc_stats_print(void (*write)(void*, const char*), void* context, const char* options)
+    __attribute__((weak));
 
 namespace tessera {
 namespace {
@@ -83,7 +82,7 @@ void ObjectHelp(CommandContext& ctx) {
                  });
 }
 
-void MemoryUsage(CommandContext& ctx) {
+void MemoryUsageOfKey(CommandContext& ctx) {
   protocol::ArgReader args(ctx.argv, 3);
   while (args.HasNext()) {
     if (!args.Check("SAMPLES", 1)) {
@@ -96,22 +95,10 @@ void MemoryUsage(CommandContext& ctx) {
   if (const EntryRef entry = Subject(ctx)) ctx.reply.Integer(static_cast<int64_t>(entry.MemoryBytes()));
 }
 
-// Bytes the program asked the allocator for, and arena pages; without jemalloc only what the store knows.
-size_t AllocatedBytes(const CommandContext& ctx) {
-  const size_t arena = ctx.keyspace.memory().resident_bytes;
-  if (mallctl == nullptr) return std::max(arena, ctx.keyspace.memory().total());
-  uint64_t epoch = 1;
-  size_t length = sizeof(epoch);
-  mallctl("epoch", &epoch, &length, &epoch, length);  // figures are as of the last change of the epoch
-  size_t allocated = 0;
-  length = sizeof(allocated);
-  mallctl("stats.allocated", &allocated, &length, nullptr, 0);
-  return allocated + arena;
-}
-
 void MemoryStats(CommandContext& ctx) {
   const store::KeyspaceMemory memory = ctx.keyspace.memory();
-  const size_t total = AllocatedBytes(ctx);
+  const MemoryUsage usage = ReadMemoryUsage();
+  const size_t total = usage.allocated + memory.resident_bytes;  // the store's pages do not come from the allocator
   const size_t peak = std::max(ctx.services.stats.peak_memory, total);
   const uint64_t keys = ctx.keyspace.size();
   const size_t dataset = memory.entry_bytes + memory.heap_bytes;
@@ -127,7 +114,7 @@ void MemoryStats(CommandContext& ctx) {
     reply.Bulk(name);
     reply.Double(value);
   };
-  reply.Map(9 + databases);
+  reply.Map(12 + databases);
   number("peak.allocated", peak);
   number("total.allocated", total);
   for (int i = 0; i < ctx.keyspace.database_count(); ++i) {
@@ -145,12 +132,15 @@ void MemoryStats(CommandContext& ctx) {
   number("dataset.bytes", dataset);
   ratio("dataset.percentage", total == 0 ? 0 : 100.0 * static_cast<double>(dataset) / static_cast<double>(total));
   ratio("peak.percentage", peak == 0 ? 0 : 100.0 * static_cast<double>(total) / static_cast<double>(peak));
-  number("allocator.resident", memory.resident_bytes);
+  number("allocator.allocated", usage.allocated);
+  number("allocator.active", usage.active);
+  number("allocator.resident", usage.resident);
+  ratio("fragmentation", total == 0 ? 0 : static_cast<double>(usage.rss) / static_cast<double>(total));
 }
 
 void MemoryDoctor(CommandContext& ctx) {
   const store::KeyspaceMemory memory = ctx.keyspace.memory();
-  const size_t total = AllocatedBytes(ctx);
+  const size_t total = AllocatedBytes() + memory.resident_bytes;
   if (total < size_t{5} << 20)
     return ctx.reply.Verbatim("txt", "There is too little in memory to say anything about it.\n");
   std::string text;
@@ -162,7 +152,7 @@ void MemoryDoctor(CommandContext& ctx) {
 }
 
 void MemoryPurge(CommandContext& ctx) {
-  if (mallctl != nullptr) mallctl("arena.4096.purge", nullptr, nullptr, nullptr, 0);  // 4096: all arenas
+  ReleaseUnusedMemory();
   ctx.reply.Ok();
 }
 
@@ -306,7 +296,7 @@ constexpr CommandRow kMemoryRows[] = {
     {.name = "usage",
      .arity = -3,
      .flags = kReadOnly,
-     .handler = MemoryUsage,
+     .handler = MemoryUsageOfKey,
      .keys = kLooksKey,
      .group = Group::kServer,
      .since = "4.0.0",

@@ -27,10 +27,12 @@ bool CommandTable::Equal::operator()(std::string_view a, std::string_view b) con
 }
 
 CommandTable::CommandTable() {
-  for (auto file : {StringCommands(), StringPartCommands(), CounterCommands(), KeyCommands(), ScanCommands(),
-                    ObjectCommands(), ExpiryCommands(), TransferCommands(), MigrateCommands(), TransactionCommands(),
-                    ConnectionCommands(), ClientCommands(), IntrospectionCommands(), ConfigCommands(), ServerCommands(),
-                    DurabilityCommands(), ReplicationCommands(), ClusterCommands()}) {
+  for (auto file : {StringCommands(),        StringPartCommands(),  CounterCommands(),    KeyCommands(),
+                    ScanCommands(),          ObjectCommands(),      ExpiryCommands(),     TransferCommands(),
+                    MigrateCommands(),       TransactionCommands(), ConnectionCommands(), ClientCommands(),
+                    IntrospectionCommands(), ConfigCommands(),      ServerCommands(),     LatencyCommands(),
+                    AclCommands(),           DebugCommands(),       DurabilityCommands(), ReplicationCommands(),
+                    ClusterCommands()}) {
     for (const CommandRow& row : file) {
       rows_.push_back(&row);
       by_name_.emplace(row.name, &row);

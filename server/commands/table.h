@@ -70,7 +70,10 @@ std::span<const CommandRow> ConnectionCommands();
 std::span<const CommandRow> ClientCommands();
 std::span<const CommandRow> IntrospectionCommands();  // COMMAND
 std::span<const CommandRow> ConfigCommands();
-std::span<const CommandRow> ServerCommands();
+std::span<const CommandRow> ServerCommands();      // TIME, INFO, SLOWLOG ...
+std::span<const CommandRow> LatencyCommands();
+std::span<const CommandRow> AclCommands();
+std::span<const CommandRow> DebugCommands();
 std::span<const CommandRow> DurabilityCommands();
 std::span<const CommandRow> ReplicationCommands();
 std::span<const CommandRow> ClusterCommands();

@@ -290,7 +290,7 @@ constexpr Option kOptions[] = {
     Bool<&Config::repl_disable_tcp_nodelay>("repl-disable-tcp-nodelay", "no"),
     Int<&Config::repl_ping_replica_period>("repl-ping-replica-period", "10", 1, kIntMax, 0, "repl-ping-slave-period"),
     Int<&Config::repl_timeout>("repl-timeout", "60", 1, kIntMax),
-    Memory<&Config::repl_backlog_size>("repl-backlog-size", "1mb", 1, kLongMax),
+    Clamped(Memory<&Config::repl_backlog_size>("repl-backlog-size", "1mb", 1, kLongMax), 16384, INT64_MAX),
     Int<&Config::repl_backlog_ttl>("repl-backlog-ttl", "3600", 0, kLongMax),
     Int<&Config::min_replicas_to_write>("min-replicas-to-write", "0", 0, kIntMax, 0, "min-slaves-to-write"),
     Int<&Config::min_replicas_max_lag>("min-replicas-max-lag", "10", 0, kIntMax, 0, "min-slaves-max-lag"),

@@ -356,6 +356,7 @@ std::string_view RefuseProcTitleTemplate(std::string_view value) {
   constexpr std::string_view kInvalid = "template format is invalid or contains unknown variables";
   constexpr std::string_view kVariables[] = {"title",    "listen-addr", "server-mode", "port",
                                              "tls-port", "unixsocket",  "config-file"};
+  if (value.empty()) return kInvalid;
   while (true) {
     const size_t open = value.find_first_of("{}");
     if (open == std::string_view::npos) return "";

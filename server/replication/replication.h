@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "server/replication/stream.h"
 #include "server/services.h"
@@ -44,6 +45,30 @@ class Replication {
   bool AllReplicasCaughtUp() const;
   // A connection that turned into a replica has gone.
   void ForgetReplica(Session& session);
+
+  // ---- INFO replication
+  struct Figures {
+    struct Replica {
+      std::string ip;
+      uint16_t port = 0;
+      std::string_view state;  // "wait_bgsave", "send_bulk", "online"
+      int64_t acknowledged_offset = 0;
+      int64_t lag_s = 0;  // since its latest acknowledgement
+    };
+    std::vector<Replica> replicas;
+    std::string replication_id, second_replication_id;
+    int64_t second_offset = -1;  // up to where the second id is continued by us; -1 none
+    bool backlog_active = false;
+    uint64_t backlog_size = 0, backlog_length = 0;
+    int64_t backlog_first_offset = 0;  // of its oldest byte, counted from 1
+    // as replica
+    bool sync_in_progress = false;
+    int64_t sync_total_bytes = 0, sync_read_bytes = 0;  // total -1: not known (diskless)
+    int64_t sync_last_io_ms = 0;                        // unix ms
+    int64_t link_down_since_ms = 0;                     // unix ms; 0 while up
+    int64_t read_offset = 0;                            // received, not all processed yet
+  };
+  Figures figures() const;
 
   // ---- state that survives a restart in RDB aux fields
   void RestoreHistory(std::string_view replication_id, int64_t offset);

@@ -58,7 +58,9 @@ Outcome FeedWhole(std::string_view input, RequestParser::Limits limits = {}) {
 
 std::vector<size_t> EveryByte(std::string_view input) {
   std::vector<size_t> ends;
-  for (size_t i = 1; i <= input.size(); ++i) ends.push_back(i);
+  const size_t step = input.size() < 4096 ? 1 : 509;  // long ones would take long, for copying
+  for (size_t i = 1; i < input.size(); i += step) ends.push_back(i);
+  ends.push_back(input.size());
   return ends;
 }
 

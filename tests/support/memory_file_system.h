@@ -78,7 +78,9 @@ class MemoryFileSystem final : public FileSystem {
       if (path != directory && DirectoryOf(path) == directory) names.insert(path.substr(path.rfind('/') + 1));
     };
     for (const auto& [path, node] : files_) add(path);
-    for (const std::string& path : directories_) add(path);
+    for (const std::string& path : directories_) {
+      if (!path.empty() && path != "." && path != "/") add(path);
+    }
     return std::vector<std::string>(names.begin(), names.end());
   }
 

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""The tools that come with Redis run through: redis-benchmark's tests, redis-cli's modes."""
+
+import re
+import sys
+import os
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from support.cluster import Cluster
+from support.process import Server, run
+from support.resp import encode
+from support.scenario import case, contains, equal, main
+
+
+@case
+def redis_benchmark(options):
+    server = Server(options.server).start()
+    for extra in ([], ["-P", "16"], ["--threads", "2"], ["-k", "0", "-c", "20"]):
+        output = run(["redis-benchmark", "-p", server.port, "-n", 4000, "-r", 1000, "-q", "-t", "ping,set,get,incr,mset", *extra])
+        for test in ("PING_INLINE", "PING_MBULK", "SET", "GET", "INCR", "MSET (10 keys)"):
+            contains(output.replace("\r", "\n"), f"{test}: ", f"redis-benchmark {extra}")
+        found = re.findall(r"([\d.]+) requests per second", output.replace("\r", "\n"))
+        assert len(found) >= 6 and all(float(rate) > 0 for rate in found), output[-500:]
+        assert "rror" not in output, output[-500:]
+    output = run(["redis-benchmark", "-p", server.port, "-n", 1000, "-q", "set", "k:__rand_int__", "v"])
+    contains(output, "requests per second")
+    run(["redis-benchmark", "-p", server.port, "-n", 1000, "--csv", "-t", "set,get"])
+    run(["redis-benchmark", "-p", server.port, "-3", "-n", 1000, "-q", "-t", "set,get"])
+
+
+@case
+def redis_benchmark_in_cluster_mode(options):
+    cluster = Cluster(options.server, 3)
+    cluster.create(replicas=0)
+    output = run(["redis-benchmark", "-p", cluster.servers[0].port, "--cluster", "-n", 2000, "-q", "-t", "set,get"])
+    contains(output, "Cluster has 3 master nodes")
+    contains(output.replace("\r", "\n"), "GET: ")
+
+
+@case
+def redis_cli_modes(options):
+    server = Server(options.server).start()
+    port = server.port
+    with server.client() as client:
+        client.pipeline([("SET", f"key:{i}", "x" * (i + 1)) for i in range(500)])
+    contains(run(["redis-cli", "-p", port, "--bigkeys"]), 'Biggest string found \'"key:499"\' has 500 bytes')
+    contains(run(["redis-cli", "-p", port, "--memkeys"]), "Biggest string found")
+    keys = run(["redis-cli", "-p", port, "--scan", "--pattern", "key:4??"]).split()
+    equal(len(keys), 100)
+    equal(set(keys), {f"key:{i}" for i in range(400, 500)})
+    latency = run(["timeout", "2", "redis-cli", "-p", port, "--latency", "--raw", "-i", "1"], check=False)
+    assert re.match(r"^\d+ \d+ [\d.]+ \d+", latency), latency
+    stat = run(["timeout", "3", "stdbuf", "-oL", "redis-cli", "-p", port, "--stat", "-i", "1"], check=False)
+    assert re.search(r"^500 +[\d.]+[KMG] +\d+", stat, re.M), stat
+    equal(run(["redis-cli", "-p", port, "-r", "3", "incr", "n"]).split(), ["1", "2", "3"])
+    equal(run(["redis-cli", "-p", port, "-n", "3", "dbsize"]).strip(), "0")
+    equal(run(["redis-cli", "-p", port, "-x", "set", "piped"], input="from stdin").strip(), "OK")
+    equal(run(["redis-cli", "-p", port, "get", "piped"]).strip(), "from stdin")
+    equal(run(["redis-cli", "-3", "-p", port, "config", "get", "port"]).split(), ["port", str(port)])
+    equal(run(["redis-cli", "-p", port, "--json", "mget", "n", "none"]).strip(), '["3",null]')
+    contains(run(["redis-cli", "-p", port, "info", "server"]), "redis_version:7.")
+    output = run(["redis-cli", "-p", port], input="multi\nset a 1\nget a\nexec\nselect 2\ndbsize\n")
+    equal(output.split(), ["OK", "QUEUED", "QUEUED", "OK", "1", "OK", "0"])
+
+
+@case
+def redis_cli_pipe_and_rdb(options):
+    server = Server(options.server).start()
+    commands = "".join(encode(("SET", f"k{i}", i)).decode() for i in range(20_000))
+    contains(run(["redis-cli", "-p", server.port, "--pipe"], input=commands), "errors: 0, replies: 20000")
+    equal(server.call("DBSIZE"), 20_000)
+    path = server.path("fetched.rdb")
+    contains(run(["redis-cli", "-p", server.port, "--rdb", path]), "Transfer finished with success")
+    contains(run(["redis-check-rdb", path]), "RDB looks OK!")
+
+
+@case
+def redis_cli_as_replica(options):
+    """redis-cli --replica asks for the stream like a replica does and prints what arrives."""
+    server = Server(options.server, repl_diskless_sync_delay=0).start()
+    server.call("SET", "before", 1)
+    output = run(["timeout", "2", "redis-cli", "-p", server.port, "--replica"], check=False)
+    contains(output, "SYNC with master, discarding")
+
+
+@case
+def redis_cli_with_a_password(options):
+    server = Server(options.server, requirepass="secret").start()
+    contains(run(["redis-cli", "-p", server.port, "ping"], check=False), "NOAUTH Authentication required.")
+    contains(run(["redis-cli", "-p", server.port, "-a", "secret", "ping"]), "PONG")
+    contains(run(["redis-cli", "-p", server.port, "--user", "default", "--pass", "secret", "ping"]), "PONG")
+    contains(run(["redis-cli", "-u", f"redis://default:secret@127.0.0.1:{server.port}/3", "client", "list"]), "db=3")
+    contains(run(["redis-cli", "-p", server.port, "-a", "wrong", "ping"], check=False), "WRONGPASS")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+"""RDB and AOF files go from the reference to us and back, and Redis's own checkers accept ours."""
+
+import itertools
+import os
+import shutil
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from support.process import Server, StartFailed, run, temporary_directory
+from support.resp import Error
+from support.scenario import case, contains, equal, main
+from support.wait import eventually
+
+
+def content():
+    """Commands for every shape that a string takes in a file: integers of each width, compressible, binary, large, expiring."""
+    yield from (("SET", f"int:{i}", value) for i, value in enumerate(
+        [0, -1, 127, 128, -128, -129, 32767, 32768, -32769, 2**31 - 1, 2**31, -(2**31), 2**63 - 1, -(2**63), "007", "+1", "1.5"]
+    ))  # fmt: skip
+    yield from (("SET", f"len:{n}", "x" * n) for n in (0, 1, 4, 5, 20, 21, 63, 64, 255, 256, 16383, 16384, 70000))
+    yield from (("SET", f"noise:{n}", os.urandom(n)) for n in (1, 19, 21, 64, 1000, 20000))
+    yield "SET", b"\x00\xff\r\n", b"\r\n\x00"
+    yield "SET", "", ""
+    yield "SET", "k" * 20000, "long key"
+    yield "SET", "repeated", b"abcabcabd" * 3000
+    for i in range(3000):
+        yield "SET", f"key:{i}", f"value:{i}"
+    for i in range(0, 3000, 3):
+        yield "PEXPIREAT", f"key:{i}", 4_000_000_000_000 + i
+    yield "SET", "short lived", "v", "PX", "1"
+    for database in (1, 9, 15):
+        yield "SELECT", database
+        yield "SET", "here", database
+    yield "SELECT", 0
+
+
+def fill(server):
+    with server.client() as client:
+        for reply in client.pipeline(content()):
+            assert not isinstance(reply, Error), reply
+
+
+def digest(server):
+    held = {}
+    with server.client() as client:
+        for database in range(16):
+            client.ok("SELECT", database)
+            keys = client.ok("KEYS", "*")
+            values = client.pipeline([("GET", key) for key in keys])
+            times = client.pipeline([("PEXPIRETIME", key) for key in keys])
+            held.update({(database, k): (v, at) for k, v, at in zip(keys, values, times) if v is not None})
+    return held
+
+
+def both_ways(options):
+    for writer, reader in itertools.product(dict.fromkeys((options.server, options.reference)), repeat=2):
+        if options.server not in (writer, reader):
+            continue
+        print(f"  {os.path.basename(writer)} -> {os.path.basename(reader)}", flush=True)
+        yield writer, reader
+
+
+def moved(server, binary, **options):
+    """Another server on a copy of the directory."""
+    directory = temporary_directory()
+    shutil.copytree(server.directory, directory, dirs_exist_ok=True)
+    return Server(binary, directory=directory, **options)
+
+
+@case
+def rdb(options):
+    for writer, reader in both_ways(options):
+        for compression in ("yes", "no"):
+            first = Server(writer, rdbcompression=compression).start()
+            fill(first)
+            equal(first.call("SAVE"), b"OK")
+            expected = digest(first)
+            contains(run(["redis-check-rdb", first.path("dump.rdb")]), "\\o/ RDB looks OK! \\o/")
+            first.kill()
+            second = moved(first, reader).start()
+            equal(digest(second), expected)
+            second.kill()
+
+
+@case
+def rdb_in_the_background(options):
+    server = Server(options.server).start()
+    fill(server)
+    contains(server.call("BGSAVE"), b"Background saving started")
+    eventually(lambda: server.info("persistence")["rdb_bgsave_in_progress"] == "0", 30)
+    equal(server.info("persistence")["rdb_last_bgsave_status"], "ok")
+    contains(run(["redis-check-rdb", server.path("dump.rdb")]), "RDB looks OK!")
+
+
+@case
+def save_points(options):
+    server = Server(options.server, save="1 5").start()
+    with server.client() as client:
+        for i in range(10):
+            client.ok("SET", f"k{i}", i)
+        eventually(lambda: client.info("persistence")["rdb_changes_since_last_save"] == "0", 20, "saved on its own")
+    server.kill()
+    server.start()
+    equal(server.call("DBSIZE"), 10)
+
+
+@case
+def aof(options):
+    for writer, reader in both_ways(options):
+        for preamble in ("yes", "no"):
+            first = Server(writer, appendonly="yes", appendfsync="always", aof_use_rdb_preamble=preamble).start()
+            fill(first)
+            with first.client() as client:
+                client.ok("BGREWRITEAOF")
+                eventually(
+                    lambda: client.info("persistence")["aof_rewrite_in_progress"] == "0"
+                    and client.info("persistence")["aof_rewrite_scheduled"] == "0", 30
+                )  # fmt: skip
+                for command in (
+                    ("SET", "after", "rewrite"), ("INCRBYFLOAT", "f", "1.5"), ("SET", "e", "x", "EX", 100000), ("APPEND", "e", "y"),
+                    ("SELECT", 5), ("SET", "five", "\r\n"), ("MULTI",), ("SET", "m", 1), ("INCR", "m"), ("EXEC",), ("SELECT", 0),
+                    ("DEL", "key:1"), ("RENAME", "key:2", "renamed"), ("GETEX", "renamed", "PXAT", 4000000000000), ("SWAPDB", 7, 5),
+                    ("MOVE", "key:4", 9), ("COPY", "key:5", "copied", "DB", 3), ("PERSIST", "renamed"),
+                ):  # fmt: skip
+                    client.ok(*command)
+            expected = digest(first)
+            first.kill()
+            manifest = first.path("appendonlydir", "appendonly.aof.manifest")
+            contains(run(["redis-check-aof", manifest]), "All AOF files and manifest are valid")
+            second = moved(first, reader, appendonly="yes").start()
+            equal(digest(second), expected)
+            second.call("SET", "goes", "on")
+            expected = digest(second)
+            second.terminate()
+            second.start()
+            equal(digest(second), expected, "after another restart")
+            second.kill()
+
+
+@case
+def aof_switched_on_later(options):
+    server = Server(options.server).start()
+    fill(server)
+    server.call("CONFIG", "SET", "appendonly", "yes")
+    eventually(lambda: server.info("persistence")["aof_rewrite_in_progress"] == "0" and os.path.exists(
+        server.path("appendonlydir", "appendonly.aof.manifest")), 30)  # fmt: skip
+    server.call("SET", "later", "v")
+    expected = digest(server)
+    server.terminate()
+    server.start(appendonly="yes")
+    equal(digest(server), expected)
+
+
+@case
+def cut_tail_is_loaded_or_refused(options):
+    server = Server(options.server, appendonly="yes", appendfsync="always").start()
+    for i in range(20):
+        server.call("SET", f"k{i}", i)
+    server.kill()
+    name = next(n for n in os.listdir(server.path("appendonlydir")) if n.endswith("incr.aof"))
+    path = server.path("appendonlydir", name)
+    with open(path, "rb") as file:
+        whole = file.read()
+    for cut in (1, 3, 10, 17):
+        with open(path, "wb") as file:
+            file.write(whole[:-cut])
+        server.start(aof_load_truncated="yes")
+        equal(server.call("DBSIZE"), 19, f"{cut} bytes cut")
+        server.kill()
+        with open(path, "wb") as file:
+            file.write(whole[:-cut])
+        try:
+            server.start(aof_load_truncated="no")
+        except StartFailed:
+            pass
+        else:
+            raise AssertionError("a truncated AOF was loaded against aof-load-truncated no")
+    with open(path, "wb") as file:
+        file.write(whole[:100] + b"garbage" + whole[107:])
+    try:
+        server.start(aof_load_truncated="yes")
+    except StartFailed:
+        pass
+    else:
+        raise AssertionError("an AOF with garbage in the middle was loaded")
+
+
+@case
+def torn_rdb_is_refused(options):
+    server = Server(options.server).start()
+    fill(server)
+    server.call("SAVE")
+    server.kill()
+    with open(server.path("dump.rdb"), "rb") as file:
+        whole = file.read()
+    for damaged in (whole[: len(whole) // 2], whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:], b"NOTREDIS" + whole[8:]):
+        with open(server.path("dump.rdb"), "wb") as file:
+            file.write(damaged)
+        try:
+            server.start()
+        except StartFailed:
+            pass
+        else:
+            raise AssertionError("a damaged RDB was loaded")
+
+
+@case
+def automatic_rewrite(options):
+    server = Server(options.server, appendonly="yes", auto_aof_rewrite_min_size="64kb", auto_aof_rewrite_percentage=100).start()
+    with server.client() as client:
+        client.pipeline([("SET", f"k{i % 10}", "x" * 100) for i in range(5000)])
+        eventually(lambda: int(client.info("persistence")["aof_current_size"]) < 200_000, 30, "rewritten on its own")
+    expected = digest(server)
+    server.terminate()
+    server.start()
+    equal(digest(server), expected)
+
+
+if __name__ == "__main__":
+    main()
