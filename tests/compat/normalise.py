@@ -60,6 +60,13 @@ def type_only(a, b):
     return a[0] == b[0] and (a[1] is None) == (b[1] is None)
 
 
+def scan_step(a, b):
+    """One step of SCAN: cursor and keys depend on each table's order; only errors and the form of the reply compare."""
+    if a[0] != "*" or b[0] != "*":
+        return a == b
+    return [item[0] for item in a[1]] == [item[0] for item in b[1]]
+
+
 def near(a, b):
     """Integers that depend on the clock; -1, -2 and 0 are exact."""
     if a == b:
@@ -118,7 +125,7 @@ HOOKS = {
 # By command, or by command and subcommand. A case may name another hook in front of its command.
 DEFAULT_HOOKS = {
     "KEYS": any_order, "RANDOMKEY": type_only, "TTL": near, "PTTL": near, "EXPIRETIME": near, "PEXPIRETIME": near,
-    "TIME": shape, "LASTSAVE": type_only, "SCAN": shape, "DUMP": dump, "INFO": type_only, "HELLO": hello,
+    "TIME": shape, "LASTSAVE": type_only, "SCAN": scan_step, "DUMP": dump, "INFO": type_only, "HELLO": hello,
     "OBJECT IDLETIME": type_only, "OBJECT FREQ": type_only, "OBJECT REFCOUNT": type_only, "MEMORY USAGE": type_only,
     "CLIENT ID": type_only, "CLIENT LIST": type_only, "CLIENT INFO": type_only, "CONFIG GET": pairs,
     "COMMAND LIST": type_only, "COMMAND COUNT": type_only, "COMMAND DOCS": shape, "COMMAND GETKEYSANDFLAGS": any_order,
