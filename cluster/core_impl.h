@@ -61,7 +61,7 @@ struct Core::Impl {
   std::map<NodeId, Millis> forgotten;  // CLUSTER FORGET: not to be learned from gossip until then
 
   bool state_ok = false;
-  int size = 1;  // primaries that serve slots, as of the last UpdateState
+  int size = 1;  // primaries that serve slots as of the last UpdateState, for CLUSTER INFO
   Millis first_state_check_ms = 0;
   Millis minority_since_ms = 0;
   Millis last_tick_ms = 0;
@@ -201,6 +201,7 @@ struct Core::Impl {
   void AddFailureReport(NodeView* node, NodeView* reporter);
   void RemoveFailureReport(NodeView* node, const NodeId& reporter);
   int CountFailureReports(NodeView* node);
+  int Majority() const;  // of the primaries that serve slots, as known right now
   void BecomeFailedIfMajorityAgrees(NodeView* node);
   void BecomeFailed(NodeView* node);
   void ClearFailureIfAllowed(NodeView* node);

@@ -48,10 +48,10 @@ void Core::Impl::NoteCannotFailOver(CannotFailOver reason) {
       return;
     case CannotFailOver::kExpired:
       Say(Severity::kNotice, "The election for epoch {} got {} of {} votes and expired; trying again later",
-          election.epoch, election.voters.size(), size / 2 + 1);
+          election.epoch, election.voters.size(), Majority());
       return;
     case CannotFailOver::kWaitingVotes:
-      Say(Severity::kVerbose, "Waiting for votes: {} of {} so far", election.voters.size(), size / 2 + 1);
+      Say(Severity::kVerbose, "Waiting for votes: {} of {} so far", election.voters.size(), Majority());
       return;
     case CannotFailOver::kNone:
       return;
@@ -105,13 +105,13 @@ void Core::Impl::HandleFailover() {
     election.epoch = ++current_epoch;
     WantDurableSave();
     state_check_wanted = true;
-    Say(Severity::kNotice, "Asking the primaries for their votes in epoch {}; {} needed", election.epoch, size / 2 + 1);
+    Say(Severity::kNotice, "Asking the primaries for their votes in epoch {}; {} needed", election.epoch, Majority());
     Message m = MakeMessage(MessageType::kFailoverAuthRequest);
     m.header.force_ack = manual.end_ms != 0;  // the primary is well: vote all the same
     Broadcast(m);
     return;
   }
-  if (static_cast<int>(election.voters.size()) < size / 2 + 1) return NoteCannotFailOver(CannotFailOver::kWaitingVotes);
+  if (static_cast<int>(election.voters.size()) < Majority()) return NoteCannotFailOver(CannotFailOver::kWaitingVotes);
 
   Say(Severity::kNotice, "Election won in epoch {}: this node is now the primary", election.epoch);
   me->config_epoch = std::max(me->config_epoch, election.epoch);

@@ -116,14 +116,22 @@ int Core::Impl::CountFailureReports(NodeView* node) {
   return static_cast<int>(node->failure_reports.size());
 }
 
+int Core::Impl::Majority() const {
+  int voters = 0;
+  for (const auto& [id, node] : nodes)
+    if (Votes(node)) ++voters;
+  return voters / 2 + 1;
+}
+
 void Core::Impl::BecomeFailedIfMajorityAgrees(NodeView* node) {
   if (!Suspected(*node) || Failed(*node)) return;
   CountFailureReports(node);
   int agreeing = Votes(*me) ? 1 : 0;
   for (const auto& [id, when] : node->failure_reports)
     if (NodeView* reporter = Lookup(id); reporter && Votes(*reporter)) ++agreeing;
-  if (agreeing < size / 2 + 1) return;
-  Say(Severity::kNotice, "Marking node {} as failing: {} of {} primaries agree", NodeName(*node), agreeing, size);
+  if (agreeing < Majority()) return;
+  Say(Severity::kNotice, "Marking node {} as failing: {} primaries agree, {} are a majority", NodeName(*node), agreeing,
+      Majority());
   BecomeFailed(node);
   Message m = MakeMessage(MessageType::kFail);
   m.body = FailBody{node->id};
