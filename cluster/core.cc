@@ -34,6 +34,9 @@ void Core::Impl::EndTurn() {
   }
   if (state_check_wanted) UpdateState();
   ReconcileReplication();
+  // No message of this turn or a later one may tell an epoch that a crash could take back.
+  if (current_epoch != durable_epoch) WantDurableSave();
+  if (sync_wanted) durable_epoch = current_epoch;
   if (save_wanted) out->insert(out->begin() + static_cast<ptrdiff_t>(turn_begin), SaveState{sync_wanted});
   if (map_changed) Emit(SlotMapChanged{});
   save_wanted = sync_wanted = state_check_wanted = map_changed = false;
@@ -57,6 +60,7 @@ std::unique_ptr<Core> Core::Load(Options options, uint64_t seed, Millis now, std
     return nullptr;
   }
   impl->ApplyOptions();
+  impl->durable_epoch = impl->current_epoch;
   impl->save_wanted = impl->state_check_wanted = impl->map_changed = false;
   core->impl_ = std::move(impl);
   return core;

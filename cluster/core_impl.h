@@ -42,6 +42,7 @@ struct Core::Impl {
   NodeView* me = nullptr;
   Epoch current_epoch = 0;
   Epoch last_vote_epoch = 0;
+  Epoch durable_epoch = 0;  // the current epoch of the last synced save
 
   std::array<NodeView*, kSlotCount> owner{};
   std::array<NodeView*, kSlotCount> migrating_to{};
