@@ -1,0 +1,206 @@
+// Stories of whole clusters, each small and told step by step: the promises of the walkthrough, and one for every fault
+// that random lives found.
+#include <gtest/gtest.h>
+
+#include "fmt/core.h"
+#include "tests/sim/world.h"
+
+namespace tessera::sim {
+namespace {
+
+using cluster::FailoverMode;
+using cluster::NodeView;
+
+constexpr Millis kTimeout = 1000;
+
+class Scenario : public ::testing::Test {
+ protected:
+  // Nodes 0, 1, 2 are the primaries, 3, 4, 5 their replicas.
+  World& Cluster(int primaries = 3, int replicas = 3, int spares = 0) {
+    WorldConfig c;
+    c.seed = 42;
+    c.primaries = primaries;
+    c.replicas = replicas;
+    c.spares = spares;
+    c.options.node_timeout_ms = kTimeout;
+    c.options.repl_ping_replica_period_ms = 1000;
+    world_ = std::make_unique<World>(c);
+    world_->CreateCluster();
+    world_->Run(3000);
+    EXPECT_EQ(world_->violation(), "");
+    return *world_;
+  }
+  void TearDown() override {
+    if (world_) {
+      EXPECT_EQ(world_->violation(), "");
+    }
+  }
+  bool IsPrimary(int n) { return world_->core(n).me().is(cluster::kPrimary); }
+  bool OwnsSlots(int n) { return IsPrimary(n) && world_->core(n).me().slot_count > 0; }
+  bool Agreement(Millis limit = 20 * kTimeout) {
+    std::string why;
+    bool agreed = world_->RunUntil(limit, [&] { return world_->Converged(&why); });
+    EXPECT_TRUE(agreed) << why;
+    return agreed;
+  }
+  uint64_t Counted(const char* what) {
+    auto it = world_->counters().find(what);
+    return it == world_->counters().end() ? 0 : it->second;
+  }
+
+  std::unique_ptr<World> world_;
+};
+
+TEST_F(Scenario, AReplicaTakesOverAndTheOldPrimaryReturnsAsItsReplica) {
+  World& w = Cluster();
+  w.Crash(0, World::Death::kProcess);
+  Millis start = w.now();
+  ASSERT_TRUE(w.RunUntil(10 * kTimeout, [&] { return OwnsSlots(3); }));
+  EXPECT_LE(w.now() - start, 2 * kTimeout + 1500);
+  w.Run(kTimeout);
+  EXPECT_TRUE(w.core(1).ok());
+  w.Restart(0);
+  ASSERT_TRUE(Agreement());
+  EXPECT_FALSE(IsPrimary(0));
+  EXPECT_EQ(w.core(0).me().primary, w.core(3).self());
+  EXPECT_EQ(Counted("elections won"), 1u);
+}
+
+TEST_F(Scenario, APlannedFailoverLosesNoWrite) {
+  World& w = Cluster();
+  for (int round = 0; round < 10; ++round) {
+    int replica = IsPrimary(0) ? 3 : 0;
+    ASSERT_EQ(w.Failover(replica, FailoverMode::kPlain), "");
+    ASSERT_TRUE(w.RunUntil(5 * kTimeout, [&] { return OwnsSlots(replica); }));
+    ASSERT_TRUE(Agreement());
+  }
+  EXPECT_EQ(w.LostWrites(), 0);
+  EXPECT_GT(w.acknowledged_writes(), 100);
+}
+
+TEST_F(Scenario, AReshardUnderLoadLosesNoWriteAndAllLearnTheNewOwner) {
+  World& w = Cluster(3, 3, 1);
+  std::vector<Slot> slots;
+  for (Slot s = 0; s < 200; ++s) slots.push_back(s);
+  w.Reshard(slots, 0, 6, -1);
+  ASSERT_TRUE(w.RunUntil(60000, [&] { return !w.ReshardRunning(); }));
+  ASSERT_TRUE(Agreement());
+  EXPECT_EQ(w.core(6).me().slot_count, 200);
+  EXPECT_EQ(Counted("slots moved"), 200u);
+  EXPECT_EQ(w.LostWrites(), 0);
+}
+
+TEST_F(Scenario, APrimaryThatGaveAwayItsLastSlotFollowsTheNewOwner) {
+  World& w = Cluster();
+  std::vector<Slot> slots;
+  for (int s = 0; s < cluster::kSlotCount; ++s)
+    if (w.core(0).me().slots.test(static_cast<size_t>(s))) slots.push_back(static_cast<Slot>(s));
+  w.Reshard(slots, 0, 1, -1);
+  ASSERT_TRUE(w.RunUntil(600000, [&] { return !w.ReshardRunning(); }));
+  ASSERT_TRUE(Agreement());
+  EXPECT_EQ(w.core(0).me().primary, w.core(1).self());
+  EXPECT_EQ(w.core(3).me().primary, w.core(1).self());
+  EXPECT_EQ(w.LostWrites(), 0);
+}
+
+TEST_F(Scenario, APrimaryCutOffRefusesWritesAndFollowsItsSuccessorAfterwards) {
+  World& w = Cluster();
+  w.Isolate(0);
+  ASSERT_TRUE(w.RunUntil(2 * kTimeout, [&] { return !w.core(0).ok(); }));
+  ASSERT_TRUE(w.RunUntil(10 * kTimeout, [&] { return OwnsSlots(3); }));
+  EXPECT_TRUE(IsPrimary(0));  // it cannot know
+  w.MendNetwork();
+  ASSERT_TRUE(Agreement());
+  EXPECT_FALSE(IsPrimary(0));
+}
+
+TEST_F(Scenario, AMinoritySideNeverElects) {
+  World& w = Cluster();
+  // 0 and both other shards' replicas on one side, with 3: one primary of three.
+  for (int a : {0, 3, 4, 5})
+    for (int b : {1, 2}) {
+      w.Block(a, b);
+      w.Block(b, a);
+    }
+  w.Run(20 * kTimeout);
+  EXPECT_EQ(Counted("elections won"), 0u);
+  EXPECT_FALSE(w.core(0).ok());
+  w.MendNetwork();
+  Agreement();
+}
+
+TEST_F(Scenario, ASleeperThatWasReplacedLearnsItWhenItWakes) {
+  World& w = Cluster();
+  w.Pause(1);
+  ASSERT_TRUE(w.RunUntil(10 * kTimeout, [&] { return OwnsSlots(4); }));
+  w.Run(10 * kTimeout);
+  w.Resume(1);
+  ASSERT_TRUE(w.RunUntil(2 * kTimeout, [&] { return !IsPrimary(1); }));
+  Agreement();
+}
+
+TEST_F(Scenario, TakeoversOnBothSidesOfAPartitionEndWithUniqueEpochs) {
+  World& w = Cluster();
+  for (int a : {0, 1, 2})
+    for (int b : {3, 4, 5}) {
+      w.Block(a, b);
+      w.Block(b, a);
+    }
+  w.Run(2 * kTimeout);
+  for (int n : {3, 4, 5}) EXPECT_EQ(w.Failover(n, FailoverMode::kTakeover), "");
+  w.MendNetwork();
+  ASSERT_TRUE(Agreement());  // which demands unique config epochs
+  for (int n : {3, 4, 5}) EXPECT_TRUE(IsPrimary(n));
+}
+
+TEST_F(Scenario, AllSixLosePowerAtOnceAndComeBackWithTheirRoles) {
+  World& w = Cluster();
+  w.Run(3000);
+  for (int n = 0; n < w.size(); ++n) w.Crash(n, World::Death::kPower);
+  w.Run(5000);
+  for (int n = 0; n < w.size(); ++n) w.Restart(n);
+  ASSERT_TRUE(Agreement());
+  for (int n = 0; n < 3; ++n) EXPECT_TRUE(OwnsSlots(n));
+  EXPECT_EQ(Counted("elections won"), 0u);
+}
+
+TEST_F(Scenario, NodesThatMoveOneByOneAreFoundAgain) {
+  World& w = Cluster();
+  for (int n = 0; n < w.size(); ++n) {
+    w.Crash(n, World::Death::kProcess);
+    w.Restart(n, World::Moving::kNewAddress);
+    ASSERT_TRUE(Agreement(40 * kTimeout)) << n;
+    for (int other = 0; other < w.size(); ++other) {
+      if (other == n) continue;
+      EXPECT_EQ(w.core(other).Find(w.core(n).self().view())->endpoint.ip, w.server(n).ip);
+    }
+  }
+}
+
+// The checker reports a node that tells an epoch its disk does not have.
+TEST_F(Scenario, AnEpochSetByHandIsOnDiskBeforeAnybodyHearsOfIt) {
+  World& w = Cluster();
+  std::string reply;
+  w.Admin(2, [&](Core& c, Millis at, Effects& e) { return c.BumpEpoch(at, reply, e); });
+  w.Crash(2, World::Death::kPower);
+  w.Restart(2);
+  EXPECT_EQ("BUMPED " + std::to_string(w.core(2).me().config_epoch), reply);
+  Agreement();
+}
+
+// 1. Node 0 hears of a new epoch from another node and passes it on. 2. Its power fails. 3. Back from its disk it must
+// not be in an older epoch than the one it told.
+TEST_F(Scenario, AnEpochHeardFromOthersSurvivesAPowerLoss) {
+  World& w = Cluster();
+  std::string reply;
+  w.Admin(2, [&](Core& c, Millis at, Effects& e) { return c.BumpEpoch(at, reply, e); });
+  cluster::Epoch told = w.core(2).current_epoch();
+  ASSERT_TRUE(w.RunUntil(5 * kTimeout, [&] { return w.core(0).current_epoch() == told; }));
+  w.Crash(0, World::Death::kPower);
+  w.Restart(0);
+  EXPECT_GE(w.core(0).current_epoch(), told);
+  Agreement();
+}
+
+}  // namespace
+}  // namespace tessera::sim
