@@ -95,6 +95,10 @@ Status AofLog::TakeOverSingleFile() {
     if (StoreManifest(next, &status) != Stored::kYes) return status;
     manifest_ = next;
   }
+  // Increments will follow it, so its end must not be lost any more.
+  Result<std::unique_ptr<File>> file = file_system_->Open(paths_.SingleFile(), OpenMode::kAppend);
+  if (!file.ok()) return file.status();
+  if (Status status = (*file)->Sync(); !status.ok()) return status;
   if (Status status = file_system_->Rename(paths_.SingleFile(), paths_.Part(paths_.append_file_name)); !status.ok()) {
     return status;
   }
@@ -208,6 +212,8 @@ Status AofLog::StartAppending(std::string_view base, AofBaseFormat format) {
   if (create) {
     Status status;
     if (StoreManifest(next, &status) != Stored::kYes) return status;
+  } else if (Status status = file_system_->SyncDirectory(paths_.Directory()); !status.ok()) {
+    return status;  // the process before may have died between putting the manifest in place and making that durable
   }
   manifest_ = std::move(next);
   // Again: loading may have cut off a torn end since Open.

@@ -70,7 +70,7 @@ Status CutFile(FileSystem& file_system, const std::string& path, uint64_t size) 
 }
 
 DatasetLoader::DatasetLoader(FileSystem& file_system, RecoveryPlan plan, RecoveryOptions options)
-    : file_system_(&file_system), plan_(std::move(plan)), options_(std::move(options)), chunk_(kChunkBytes) {}
+    : file_system_(&file_system), plan_(std::move(plan)), options_(std::move(options)) {}
 
 Loaded DatasetLoader::Fail(Status status) {
   phase_ = Phase::kFailed;
@@ -107,6 +107,7 @@ Loaded DatasetLoader::OpenFile() {
   if (!opened.ok()) return Fail(opened.status());
   file_ = std::move(*opened);
   file_offset_ = 0;
+  chunk_.resize(std::min<uint64_t>(kChunkBytes, file().bytes + 1));
   rdb_.reset();
   commands_.reset();
   char magic[kRdbMagic.size()];

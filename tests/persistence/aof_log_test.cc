@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <functional>
+#include <random>
 #include <thread>
 
 #include "fmt/core.h"
@@ -238,6 +239,28 @@ TEST(AofLog, GoesOnAfterAFailureOfAnyOperation) {
       }
     }
     EXPECT_GT(operations, 100u);
+  }
+}
+
+// A failure that leaves unsure which manifest is in force, and a crash some time later.
+TEST(AofLog, LoadsAfterACrashThatFollowsAFailure) {
+  std::mt19937 random(21);
+  for (int round = 0; round < 1500; ++round) {
+    MemoryFileSystem disk;
+    if (round % 4 == 0) OldSingleFile(disk);
+    FaultyFileSystem faulty(disk);
+    faulty.faults.fail_operation = random() % 150;
+    faulty.faults.stop_at_operation = faulty.faults.fail_operation + 1 + random() % 40;
+    SCOPED_TRACE(fmt::format("round {} failing {} stop {}", round, faulty.faults.fail_operation,
+                             faulty.faults.stop_at_operation));
+    Counter counter(faulty);
+    if (!counter.Start() && !counter.Start()) continue;
+    counter.Life();
+    disk.Crash(round % 2 ? CrashKeeps::kEverything : CrashKeeps::kSomething, static_cast<uint64_t>(round));
+    LoadedCounter loaded = Load(disk);
+    ASSERT_EQ(loaded.error, "");
+    EXPECT_GE(loaded.counter, counter.promised);
+    EXPECT_LE(loaded.counter, counter.counter);
   }
 }
 
