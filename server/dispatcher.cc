@@ -130,7 +130,7 @@ std::string Dispatcher::Refusal(Session& session, const CommandRow& row, std::sp
   if (services_.replication.is_replica() && !row.has(kStale) && !config.replica_serve_stale_data &&
       !services_.replication.primary_link_up())
     return "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
-  if (services_.durability.loading() && !row.has(kLoading)) return "LOADING Redis is loading the dataset in memory";
+  if ((services_.durability.loading() || services_.replication.loading()) && !row.has(kLoading)) return "LOADING Redis is loading the dataset in memory";
   return {};
 }
 

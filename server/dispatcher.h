@@ -55,6 +55,8 @@ class Dispatcher : public store::ChangeObserver {
   void OnFlush(int db) override;
   void OnSwap(int first, int second) override;
 
+  bool in_transaction() const { return transaction_depth_ > 0; }
+
   // Monotonic instant of the latest clock reading, good to a few microseconds while commands run.
   int64_t last_us() const { return last_us_; }
   void set_last_us(int64_t us) { last_us_ = us; }

@@ -1,22 +1,28 @@
 // The cluster core's shell: bus sockets, nodes.conf, timers; carries out the core's effects and tells it events.
 // The data plane asks it one question per command: serve here, or where instead. Loop thread.
+//
+// A nodes.conf that cannot be written silences the bus (effects queue up behind the save) but not the data plane: the
+// node would rather look dead to its peers than promise what it may forget. It retries every second.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "cluster/core.h"
 #include "persistence/file_system.h"
-#include "server/commands/command.h"
+#include "server/cluster/bus.h"
+#include "server/commands/table.h"
+#include "server/net/event_loop.h"
 #include "server/services.h"
 #include "server/session.h"
 
 namespace tessera {
-
-class EventLoop;
 
 class ClusterShell {
  public:
@@ -25,37 +31,60 @@ class ClusterShell {
 
   // Locks and reads nodes.conf (or makes it) and listens on the bus port. Empty = done, otherwise why the start stops.
   std::string Start();
-  // After loading: claims slots that hold keys though nobody owns them, as Redis does.
+  // After loading: claims slots that hold keys though nobody owns them, as Redis does; then takes part in the cluster.
   void DatasetLoaded();
+  // CONFIG SET of a cluster-* option or of what is announced.
+  void OptionsChanged();
 
-  // Empty = serve here; otherwise the whole error reply: MOVED, ASK, TRYAGAIN, CROSSSLOT, CLUSTERDOWN. `row` EXEC is
-  // judged by the commands queued in the session.
-  std::string Route(Session& session, const CommandRow& row, std::span<const std::string_view> argv);
+  // Empty = serve here; otherwise the whole error reply: MOVED, ASK, TRYAGAIN, CROSSSLOT, CLUSTERDOWN. EXEC is judged by
+  // the commands queued in the session.
+  std::string Route(const Session& session, const CommandRow& row, std::span<const std::string_view> argv);
+  // "host" as clients are told it: address, host name or nothing, by cluster-preferred-endpoint-type.
+  std::string PreferredHost(const cluster::NodeView& node) const;
 
-  const cluster::Core& core() const;
-  // Runs one of the core's commands and carries out its effects; what CLUSTER handlers use.
+  const cluster::Core& core() const { return *core_; }
+  // Runs one of the core's commands, command(core, now_ms, effects), and carries out its effects.
   template <typename Command>
   auto Run(Command command) {
     cluster::Effects effects;
-    auto result = command(mutable_core(), effects);
-    CarryOut(effects);
+    auto result = command(*core_, loop_.now().unix_ms, effects);
+    CarryOut(std::move(effects));
     return result;
   }
-  void SaveNow();  // CLUSTER SAVECONFIG
-
-  struct LinkFigures {  // CLUSTER LINKS
-    bool inbound;
-    cluster::NodeId node;
-    int64_t created_ms;
-    size_t send_buffer_allocated, send_buffer_used;
-  };
-  std::vector<LinkFigures> links() const;
+  // CLUSTER SAVECONFIG; empty = saved.
+  std::string SaveNow();
+  size_t send_buffer_bytes(cluster::LinkId link) const;
 
  private:
-  struct Impl;
-  cluster::Core& mutable_core();
-  void CarryOut(const cluster::Effects& effects);
-  std::unique_ptr<Impl> impl_;
+  void Tick();
+  void Tell(const cluster::Event& event);
+  void TellReplicationStatus();
+  void CarryOut(cluster::Effects effects);
+  void CarryOutQueued();
+  bool CarryOutOne(const cluster::Effect& effect);
+  void DropKeys(const cluster::SlotSet& slots);
+  bool Save();
+  void RefreshRouting();
+  cluster::Options CoreOptions() const;
+  // Adds the keys of a command to the query; empty or the error.
+  struct Query;
+  std::string AddKeys(Query& query, const CommandRow& row, std::span<const std::string_view> argv);
+  std::string Judge(const Query& query, const Session& session);
+
+  EventLoop& loop_;
+  persistence::FileSystem& files_;
+  Services& services_;
+  ClusterBus bus_;
+  std::unique_ptr<cluster::Core> core_;
+  std::unique_ptr<persistence::FileLock> lock_;
+  std::deque<cluster::Effect> queued_;
+  bool carrying_out_ = false;
+  bool ready_ = false;  // the dataset is loaded
+  bool save_failed_ = false;
+  int64_t last_save_try_ms_ = 0;
+  // Slots that are ours, settled, in a cluster that is ok: the data plane's fast answer.
+  std::array<bool, cluster::kSlotCount> serve_{};
+  std::vector<KeyPosition> key_scratch_;
 };
 
 }  // namespace tessera

@@ -38,6 +38,7 @@ enum CommandFlag : uint64_t {
   kTransactionControl = 1ull << 40,  // runs at once inside MULTI instead of being queued
   kSentinelOnlyDocs = 1ull << 41,
   kUntouched = 1ull << 42,           // does not count as the client's activity for OBJECT IDLETIME (OBJECT, DEBUG ...)
+  kMovesSlots = 1ull << 44,          // served here though its slot is migrating or importing (MIGRATE)
   kWhilePaused = 1ull << 43,         // goes on though CLIENT PAUSE ALL holds the others back
 };
 

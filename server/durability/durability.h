@@ -47,17 +47,17 @@ class Durability : public StreamSink {
   // ---- RDB
   // SAVE: blocks. Empty = done, else "ERR".
   std::string Save();
-  // Starts (or schedules) a background save. Empty = started; otherwise the error reply or status text.
-  enum class BackgroundSave : uint8_t { kStarted, kScheduled, kAlreadyRunning, kAofRewriteRunning, kFailed };
-  BackgroundSave StartBackgroundSave(bool schedule);
-  enum class Rewrite : uint8_t { kStarted, kScheduled, kAlreadyRunning, kFailed };
-  Rewrite StartRewrite();
+  // BGSAVE and BGREWRITEAOF; they may run at the same time.
+  enum class Started : uint8_t { kYes, kAlreadyRunning, kFailed };
+  Started StartBackgroundSave();
+  Started StartRewrite();
   // CONFIG SET appendonly.
   std::string SetAppendOnly(bool on);
+  void SyncPolicyChanged();  // CONFIG SET appendfsync
   // SHUTDOWN: stops background work, saves if asked, flushes and syncs the AOF. Empty = all is on disk.
   std::string FinishForShutdown(bool save_rdb);
 
-  // Clears the dataset's files' claim after a full sync replaced the dataset (the AOF starts over from a new base).
+  // A full sync replaced the dataset: the AOF starts over from a new base.
   void DatasetReplaced();
 
   struct Figures {  // INFO persistence

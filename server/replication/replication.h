@@ -1,10 +1,11 @@
-// PSYNC2, both sides. As primary: the backlog, the replicas' connections, full synchronisations (from disk or diskless)
-// and their acknowledgements. As replica: the link to the primary, its handshake, loading and the stream.
+// PSYNC2, both sides joined: the history (replication ids and offset), the backlog, the role. Replicas (replicas.h) are
+// those who follow us, the primary link (primary_link.h) is to the one we follow.
 // Loop thread. Source: the replication protocol of Redis 7 (PSYNC, REPLCONF, the $EOF: diskless framing).
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,14 +18,26 @@ namespace tessera {
 
 class DiskThread;
 class EventLoop;
+class PrimaryLink;
+class Replicas;
 
-class Replication {
+// A dataset's past by name: up to `second_offset` it is also known under the second id (before a promotion).
+struct History {
+  std::string id;
+  std::string second_id = std::string(40, '0');
+  int64_t second_offset = -1;
+  void Renew(int64_t offset);   // a promotion: the past stays known under the old id
+  void Forget();                // a new dataset
+  static std::string RandomId();
+};
+
+class Replication : public StreamSink {
  public:
   Replication(EventLoop& loop, DiskThread& disk, Services& services, ReplicationStream& stream);
-  ~Replication();
+  ~Replication() override;
 
   // ---- role
-  bool is_replica() const;
+  bool is_replica() const { return primary_ != nullptr; }
   // REPLICAOF host port; the cluster calls it too. Keeps the present data until the primary's arrives.
   void Follow(const std::string& host, uint16_t port);
   // REPLICAOF NO ONE: keeps the data, starts a new history that continues the old one (second replication id).
@@ -32,11 +45,16 @@ class Replication {
   std::string primary_host() const;
   uint16_t primary_port() const;
   bool primary_link_up() const;
+  bool loading() const;                // a full synchronisation is being applied
   int64_t primary_last_io_ms() const;  // unix ms of the last byte heard; 0 never
-  int64_t offset() const;              // produced as primary, processed as replica
-  std::string_view replication_id() const;
+  int64_t offset() const { return stream_.offset(); }  // produced as primary, processed as replica
+  std::string_view replication_id() const { return history_.id; }
+  const History& history() const { return history_; }
 
   // ---- as primary
+  Replicas& replicas() { return *replicas_; }
+  const Replicas& replicas() const { return *replicas_; }
+  const PrimaryLink* primary() const { return primary_.get(); }
   bool EnoughReplicasToWrite() const;  // min-replicas-to-write / -max-lag
   int ReplicasAcknowledging(int64_t offset) const;
   // Asks all replicas for an acknowledgement (WAIT).
@@ -70,14 +88,33 @@ class Replication {
   };
   Figures figures() const;
 
+
+  const Backlog* backlog() const { return backlog_ ? &*backlog_ : nullptr; }
+  void EnsureBacklog();
+  void ResizeBacklog(size_t bytes);
+  // The byte position a replica named in PSYNC can be continued from, under the id it named.
+  bool CanContinue(std::string_view id, int64_t offset) const;
+
+  // ---- from the primary link
+  void AdoptHistory(std::string_view id, int64_t offset);   // after a full synchronisation
+  void ContinueHistory(std::string_view new_id);            // +CONTINUE with another id
   // ---- state that survives a restart in RDB aux fields
   void RestoreHistory(std::string_view replication_id, int64_t offset);
 
   void Cron();  // every 100 ms
+  void OnStream(std::string_view bytes, int64_t offset) override;
+  void OnControl(std::string_view bytes, int64_t offset) override { OnStream(bytes, offset); }
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  EventLoop& loop_;
+  Services& services_;
+  ReplicationStream& stream_;
+  History history_;
+  std::optional<Backlog> backlog_;
+  std::unique_ptr<Replicas> replicas_;
+  std::unique_ptr<PrimaryLink> primary_;
+  int64_t last_ping_ms_ = 0;
+  int64_t alone_since_ms_ = 0;  // no replicas: the backlog is freed some time later
 };
 
 }  // namespace tessera

@@ -87,9 +87,22 @@ void ReplicationStream::Feed(int db, std::span<const std::string_view> command) 
   Emit();
 }
 
-void ReplicationStream::FeedRaw(std::string_view bytes) {
+void ReplicationStream::FeedControl(std::span<const std::string_view> command) {
+  if (!active()) return;
+  std::string frame;
+  AppendCommand(frame, command);
+  FeedRaw(frame, Content::kControl);
+}
+
+void ReplicationStream::FeedRaw(std::string_view bytes, Content content) {
   offset_ += static_cast<int64_t>(bytes.size());
-  for (StreamSink* sink : sinks_) sink->OnStream(bytes, offset_);
+  for (StreamSink* sink : sinks_) {
+    if (content == Content::kData) {
+      sink->OnStream(bytes, offset_);
+    } else {
+      sink->OnControl(bytes, offset_);
+    }
+  }
 }
 
 void ReplicationStream::FeedMulti(int db) {

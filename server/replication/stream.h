@@ -37,6 +37,8 @@ class StreamSink {
   virtual ~StreamSink() = default;
   // `bytes` are whole commands that end at `offset`.
   virtual void OnStream(std::string_view bytes, int64_t offset) = 0;
+  // The same for commands that change no data (PING, REPLCONF GETACK): part of the history, but not worth logging.
+  virtual void OnControl(std::string_view /*bytes*/, int64_t /*offset*/) {}
 };
 
 class ReplicationStream {
@@ -48,8 +50,10 @@ class ReplicationStream {
 
   // A SELECT goes ahead when the database differs from the last one in the stream.
   void Feed(int db, std::span<const std::string_view> command);
+  void FeedControl(std::span<const std::string_view> command);
   // Bytes from our own primary, passed on unchanged.
-  void FeedRaw(std::string_view bytes);
+  enum class Content : uint8_t { kData, kControl };
+  void FeedRaw(std::string_view bytes, Content content);
   void FeedMulti(int db);  // MULTI and EXEC around several commands
   void FeedExec(int db);
   // The next Feed selects its database afresh (a new replica or a new AOF file begins here).

@@ -1,0 +1,279 @@
+#include "server/cluster/cluster_shell.h"
+
+#include <fmt/core.h>
+
+#include <random>
+
+#include "persistence/atomic_file.h"
+#include "server/clients.h"
+#include "server/config/config.h"
+#include "server/dispatcher.h"
+#include "server/log.h"
+#include "server/replication/replication.h"
+#include "server/store/keyspace.h"
+
+namespace tessera {
+namespace {
+
+constexpr int kTickMs = 100;
+constexpr int kBusPortOffset = 10000;
+constexpr int64_t kSaveRetryMs = 1000;
+
+uint64_t RandomSeed() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+log::Level LevelOf(cluster::Severity severity) { return static_cast<log::Level>(severity); }
+
+}  // namespace
+
+ClusterShell::ClusterShell(EventLoop& loop, persistence::FileSystem& files, Services& services)
+    : loop_(loop), files_(files), services_(services), bus_(loop, [this](const cluster::Event& event) { Tell(event); }) {}
+
+ClusterShell::~ClusterShell() = default;
+
+cluster::Options ClusterShell::CoreOptions() const {
+  const config::Config& config = services_.config;
+  cluster::Options options;
+  options.node_timeout_ms = config.cluster_node_timeout;
+  options.replica_validity_factor = static_cast<int>(config.cluster_replica_validity_factor);
+  options.migration_barrier = static_cast<int>(config.cluster_migration_barrier);
+  options.allow_replica_migration = config.cluster_allow_replica_migration;
+  options.require_full_coverage = config.cluster_require_full_coverage;
+  options.replica_no_failover = config.cluster_replica_no_failover;
+  options.allow_reads_when_down = config.cluster_allow_reads_when_down;
+  options.allow_pubsubshard_when_down = config.cluster_allow_pubsubshard_when_down;
+  options.repl_ping_replica_period_ms = config.repl_ping_replica_period * 1000;
+  options.human_nodename = config.cluster_announce_human_nodename;
+  options.preferred_endpoint_type = static_cast<int>(config.cluster_preferred_endpoint_type);
+  options.link_sendbuf_limit_bytes = config.cluster_link_sendbuf_limit;
+  const int64_t port = config.port;
+  const int64_t bus_port = config.cluster_port != 0 ? config.cluster_port : port + kBusPortOffset;
+  options.announced.ip = config.cluster_announce_ip;
+  options.announced.hostname = config.cluster_announce_hostname;
+  options.announced.port =
+      static_cast<uint16_t>(config.cluster_announce_port != 0 ? config.cluster_announce_port : port);
+  options.announced.tls_port = static_cast<uint16_t>(config.cluster_announce_tls_port);
+  options.announced.bus_port =
+      static_cast<uint16_t>(config.cluster_announce_bus_port != 0 ? config.cluster_announce_bus_port : bus_port);
+  return options;
+}
+
+std::string ClusterShell::Start() {
+  const config::Config& config = services_.config;
+  const std::string& path = config.cluster_config_file;
+  const int64_t bus_port = config.cluster_port != 0 ? config.cluster_port : config.port + kBusPortOffset;
+  if (bus_port > 65535)
+    return fmt::format("Port {} is too high for cluster mode: the bus listens {} above it. Choose a port below {} or set "
+                       "cluster-port",
+                       config.port, kBusPortOffset, 65536 - kBusPortOffset);
+  // A file of its own: nodes.conf is replaced by renaming, and a lock stays with the old inode.
+  auto lock = files_.Lock(path + ".lock");
+  if (!lock.ok())
+    return lock.status().code() == EWOULDBLOCK
+               ? fmt::format("Sorry, the cluster configuration file {} is already used by a different node: make sure that "
+                             "different nodes use different cluster configuration files",
+                             path)
+               : fmt::format("Cannot lock the cluster configuration: {}", lock.status().text());
+  lock_ = std::move(*lock);
+  std::string text;
+  if (auto exists = files_.Exists(path); exists.ok() && *exists) {
+    auto read = persistence::ReadFile(files_, path);
+    if (!read.ok()) return fmt::format("Cannot read the cluster configuration: {}", read.status().text());
+    text = std::move(*read);
+  }
+  const int64_t now_ms = loop_.now().unix_ms;
+  if (text.empty()) {
+    core_ = std::make_unique<cluster::Core>(CoreOptions(), RandomSeed(), now_ms);
+    log::Notice("No cluster configuration found, I'm {}", core_->self().view());
+  } else {
+    std::string error;
+    core_ = cluster::Core::Load(CoreOptions(), RandomSeed(), now_ms, text, &error);
+    if (core_ == nullptr)
+      return fmt::format("Unrecoverable error: corrupted cluster config file {}: {}. Restore it from a copy, or remove it "
+                         "to start as a new node",
+                         path, error);
+    log::Notice("Node configuration loaded, I'm {}", core_->self().view());
+  }
+  if (auto status = persistence::ReplaceFile(files_, path, core_->StateText()); !status.ok())
+    return fmt::format("Cannot write the cluster configuration: {}", status.text());
+  RefreshRouting();
+  return bus_.Listen(config.bind, static_cast<uint16_t>(bus_port), static_cast<int>(config.tcp_backlog));
+}
+
+void ClusterShell::DatasetLoaded() {
+  cluster::SlotSet slots;
+  store::Database& db = services_.keyspace.db(0);
+  for (int slot = 0; slot < cluster::kSlotCount; ++slot)
+    slots[static_cast<size_t>(slot)] = db.CountInSlot(static_cast<uint16_t>(slot)) != 0;
+  ready_ = true;
+  // A replica's data belongs to its primary's slots: nothing to claim.
+  if (!core_->me().is(cluster::kReplica)) Tell(cluster::SlotsWithKeys{slots});
+  Tick();
+  loop_.Every(kTickMs, [this] { Tick(); });
+}
+
+void ClusterShell::OptionsChanged() {
+  Run([this](cluster::Core& core, int64_t now_ms, cluster::Effects& effects) {
+    core.SetOptions(now_ms, CoreOptions(), effects);
+    return 0;
+  });
+}
+
+void ClusterShell::Tick() {
+  TellReplicationStatus();
+  Tell(cluster::Tick{});
+  if (save_failed_ && loop_.now().mono_ms() - last_save_try_ms_ >= kSaveRetryMs) CarryOutQueued();
+}
+
+void ClusterShell::TellReplicationStatus() {
+  const Replication& replication = services_.replication;
+  Tell(cluster::ReplicationStatus{.offset = replication.offset(),
+                                  .primary_link_up = replication.primary_link_up(),
+                                  .primary_last_io_ms = replication.primary_last_io_ms()});
+}
+
+void ClusterShell::Tell(const cluster::Event& event) {
+  // Messages that come while the dataset is loaded are answered too: a loading node is alive.
+  CarryOut(core_->Handle(loop_.now().unix_ms, event));
+}
+
+void ClusterShell::CarryOut(cluster::Effects effects) {
+  for (cluster::Effect& effect : effects) queued_.push_back(std::move(effect));
+  CarryOutQueued();
+}
+
+void ClusterShell::CarryOutQueued() {
+  // Effects may lead to further events and so back here; the outermost call works off the queue in order.
+  if (carrying_out_) return;
+  if (save_failed_ && loop_.now().mono_ms() - last_save_try_ms_ < kSaveRetryMs) return;
+  carrying_out_ = true;
+  while (!queued_.empty()) {
+    const cluster::Effect effect = std::move(queued_.front());
+    queued_.pop_front();
+    if (CarryOutOne(effect)) continue;
+    queued_.push_front(effect);
+    break;
+  }
+  carrying_out_ = false;
+}
+
+bool ClusterShell::CarryOutOne(const cluster::Effect& effect) {
+  struct Visitor {
+    ClusterShell& shell;
+    bool operator()(const cluster::Send& send) {
+      shell.bus_.Send(send.link, send.bytes, shell.services_.config.cluster_link_sendbuf_limit);
+      return true;
+    }
+    bool operator()(const cluster::OpenLink& open) {
+      shell.bus_.Open(open, static_cast<int>(shell.services_.config.cluster_node_timeout),
+                      shell.services_.config.bind_source_addr);
+      return true;
+    }
+    bool operator()(const cluster::CloseLink& close) {
+      shell.bus_.Close(close.link);
+      return true;
+    }
+    bool operator()(const cluster::SaveState&) {
+      shell.RefreshRouting();
+      return shell.Save();
+    }
+    bool operator()(const cluster::DropKeysInSlots& drop) {
+      shell.DropKeys(drop.slots);
+      return true;
+    }
+    bool operator()(const cluster::FollowPrimary& follow) {
+      shell.services_.replication.Follow(follow.endpoint.ip, follow.endpoint.port);
+      return true;
+    }
+    bool operator()(const cluster::BecomePrimary&) {
+      shell.services_.replication.BecomePrimary();
+      return true;
+    }
+    bool operator()(const cluster::EmptyDataset&) {
+      shell.services_.keyspace.FlushAll();
+      const std::string_view command[] = {"FLUSHALL"};
+      shell.services_.dispatcher.AlsoPropagate(0, command);
+      return true;
+    }
+    bool operator()(const cluster::PauseWrites& pause) {
+      const Now& now = shell.loop_.now();
+      shell.services_.clients.Pause(Clients::PauseReason::kFailover, Clients::PauseScope::kWrites,
+                                    now.mono_ms() + (pause.until_ms - now.unix_ms));
+      return true;
+    }
+    bool operator()(const cluster::ResumeWrites&) {
+      shell.services_.clients.Unpause(Clients::PauseReason::kFailover);
+      return true;
+    }
+    bool operator()(const cluster::Publish&) { return true; }  // nobody can subscribe yet
+    bool operator()(const cluster::SlotMapChanged&) {
+      shell.RefreshRouting();
+      return true;
+    }
+    bool operator()(const cluster::Note& note) {
+      log::Write(LevelOf(note.severity), note.text);
+      return true;
+    }
+  };
+  return std::visit(Visitor{*this}, effect);
+}
+
+void ClusterShell::DropKeys(const cluster::SlotSet& slots) {
+  store::Database& db = services_.keyspace.db(0);
+  uint64_t dropped = 0;
+  for (int i = 0; i < cluster::kSlotCount; ++i) {
+    const auto slot = static_cast<uint16_t>(i);
+    const uint64_t count = slots[static_cast<size_t>(i)] ? db.CountInSlot(slot) : 0;
+    if (count == 0) continue;
+    for (const std::string& key : db.KeysInSlot(slot, count)) {
+      const std::string_view command[] = {"DEL", key};
+      services_.dispatcher.AlsoPropagate(0, command);
+    }
+    dropped += db.DropSlot(slot);
+  }
+  if (dropped != 0) log::Notice("Dropped {} keys of slots that now belong to another node", dropped);
+}
+
+bool ClusterShell::Save() {
+  last_save_try_ms_ = loop_.now().mono_ms();
+  const persistence::Status status =
+      persistence::ReplaceFile(files_, services_.config.cluster_config_file, core_->StateText());
+  if (status.ok()) {
+    if (save_failed_) log::Notice("The cluster configuration could be written again; the cluster bus goes on");
+    save_failed_ = false;
+    return true;
+  }
+  if (!save_failed_)
+    log::Warning("Cannot write the cluster configuration: {}. The node stays silent on the cluster bus until it can; "
+                 "retrying every second.",
+                 status.text());
+  save_failed_ = true;
+  return false;
+}
+
+std::string ClusterShell::SaveNow() {
+  const persistence::Status status =
+      persistence::ReplaceFile(files_, services_.config.cluster_config_file, core_->StateText());
+  return status.ok() ? std::string() : fmt::format("ERR error saving the cluster node config: {}", status.text());
+}
+
+size_t ClusterShell::send_buffer_bytes(cluster::LinkId link) const {
+  for (const auto& figures : bus_.figures())
+    if (figures.link == link) return figures.pending;
+  return 0;
+}
+
+void ClusterShell::RefreshRouting() {
+  const bool ok = core_->ok();
+  const cluster::NodeId& me = core_->self();
+  for (int i = 0; i < cluster::kSlotCount; ++i) {
+    const auto slot = static_cast<cluster::Slot>(i);
+    const cluster::NodeView* owner = core_->OwnerOf(slot);
+    serve_[static_cast<size_t>(i)] =
+        ok && owner != nullptr && owner->id == me && core_->MigratingTo(slot) == nullptr;
+  }
+}
+
+}  // namespace tessera

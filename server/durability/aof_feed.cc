@@ -1,0 +1,110 @@
+#include "server/durability/aof_feed.h"
+
+#include "server/clock.h"
+#include "server/log.h"
+#include "server/net/event_loop.h"
+
+namespace tessera {
+namespace {
+
+constexpr int64_t kRetryMs = 1000;
+constexpr int64_t kEverySecondMs = 1000;
+constexpr int64_t kSlowSyncMs = 2000;
+constexpr size_t kBufferKept = 1 << 20;
+
+}  // namespace
+
+void AofFeed::Use(persistence::AofLog* log) {
+  ++generation_;
+  log_ = log;
+  syncing_ = false;
+  buffer_.clear();
+  last_error_.clear();
+  UpdateGate();
+  if (on_synced) on_synced();
+}
+
+void AofFeed::UpdateGate() {
+  gate.active = log_ != nullptr && config_.appendfsync == config::AppendFsync::kAlways;
+  gate.appended = log_ != nullptr ? log_->appended_offset() + buffer_.size() : 0;
+  gate.synced = log_ != nullptr ? log_->synced_offset() : 0;
+  if (!gate.active && on_synced) on_synced();
+}
+
+bool AofFeed::Write(int64_t now_ms) {
+  if (log_ == nullptr) return true;
+  if (buffer_.empty()) return last_write_ok();
+  gate.appended = log_->appended_offset() + buffer_.size();
+  if (!last_write_ok() && now_ms - last_try_ms_ < kRetryMs) return false;
+  last_try_ms_ = now_ms;
+  const persistence::Status status = log_->Append(buffer_);
+  if (!status.ok()) {
+    if (last_write_ok())
+      log::Warning("Cannot write to the append-only file: {}. Writes are refused until the disk takes them; retrying every "
+                   "second.",
+                   status.text());
+    last_error_ = status.text();
+    return false;
+  }
+  if (!last_write_ok()) log::Notice("The append-only file can be written again; writes are accepted");
+  last_error_.clear();
+  if (buffer_.capacity() > kBufferKept) {
+    buffer_ = {};
+  } else {
+    buffer_.clear();
+  }
+  return true;
+}
+
+void AofFeed::SyncIfDue(int64_t now_ms, bool background_writing) {
+  if (log_ == nullptr || config_.appendfsync == config::AppendFsync::kNo) return;
+  if (log_->synced_offset() >= log_->appended_offset()) return;
+  const bool always = config_.appendfsync == config::AppendFsync::kAlways;
+  if (!always && config_.no_appendfsync_on_rewrite && background_writing) return;
+  if (syncing_) {
+    if (!delay_counted_ && now_ms - sync_started_ms_ > kSlowSyncMs) {
+      delay_counted_ = true;
+      ++delayed_syncs_;
+      log::Notice("Syncing the append-only file takes too long (disk is busy?); writing goes on without waiting");
+    }
+    return;
+  }
+  if (always || now_ms - last_sync_ms_ >= kEverySecondMs) StartSync(now_ms);
+}
+
+void AofFeed::StartSync(int64_t now_ms) {
+  syncing_ = true;
+  delay_counted_ = false;
+  sync_started_ms_ = last_sync_ms_ = now_ms;
+  auto point = log_->SyncPoint();
+  auto status = std::make_shared<persistence::Status>();
+  sync_thread_.Run([point, status] { *status = point.file->Sync(); },
+                   [this, point, status, generation = generation_] {
+                     if (generation != generation_) return;
+                     syncing_ = false;
+                     if (!status->ok()) {
+                       // The kernel may have dropped what it could not write: acknowledging it later would be a lie.
+                       // Replies waiting for it stay unsent; a rewrite makes the log whole again.
+                       if (last_write_ok()) log::Warning("Cannot sync the append-only file: {}", status->text());
+                       last_error_ = status->text();
+                       return;
+                     }
+                     log_->MarkSynced(point);
+                     gate.synced = log_->synced_offset();
+                     if (on_synced) on_synced();
+                     if (config_.appendfsync == config::AppendFsync::kAlways) SyncIfDue(loop_.now().mono_ms(), false);
+                   });
+}
+
+std::string AofFeed::WriteAndSync() {
+  if (log_ == nullptr) return {};
+  last_try_ms_ = 0;
+  if (!buffer_.empty() && !Write(kRetryMs)) return last_error_;
+  sync_thread_.Drain();
+  if (const auto status = log_->Sync(); !status.ok()) return status.text();
+  gate.synced = log_->synced_offset();
+  if (on_synced) on_synced();
+  return {};
+}
+
+}  // namespace tessera

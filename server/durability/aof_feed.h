@@ -1,0 +1,57 @@
+// The append-only file in use: gathers the stream's bytes of a turn, writes them before replies leave, has them synced
+// by policy, and keeps what could not be written until the disk takes it again. Loop thread; syncing on its own thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "persistence/aof_log.h"
+#include "server/config/config.h"
+#include "server/net/disk_thread.h"
+#include "server/net/reply_gate.h"
+
+namespace tessera {
+
+class AofFeed {
+ public:
+  AofFeed(EventLoop& loop, const config::Config& config) : loop_(loop), config_(config), sync_thread_(loop) {}
+
+  // The log must outlive its use here; null = no AOF.
+  void Use(persistence::AofLog* log);
+  void Add(std::string_view bytes) { buffer_.append(bytes); }
+  // Writes what is gathered. False when the disk refuses; the bytes are kept and tried again.
+  bool Write(int64_t now_ms);
+  void SyncIfDue(int64_t now_ms, bool background_writing);
+  // Blocks until all is written and synced; error text or empty.
+  std::string WriteAndSync();
+  void PolicyChanged() { UpdateGate(); }
+
+  ReplyGate gate;
+  std::function<void()> on_synced;
+
+  bool last_write_ok() const { return last_error_.empty(); }
+  const std::string& last_error() const { return last_error_; }
+  size_t buffered() const { return buffer_.size(); }
+  bool sync_in_flight() const { return syncing_; }
+  uint64_t delayed_syncs() const { return delayed_syncs_; }
+
+ private:
+  void StartSync(int64_t now_ms);
+  void UpdateGate();
+
+  EventLoop& loop_;
+  const config::Config& config_;
+  persistence::AofLog* log_ = nullptr;
+  std::string buffer_;
+  std::string last_error_;
+  int64_t last_try_ms_ = 0, last_sync_ms_ = 0, sync_started_ms_ = 0;
+  bool syncing_ = false, delay_counted_ = false;
+  uint64_t generation_ = 0;  // of log_: a sync that ends after a switch concerns nobody
+  uint64_t delayed_syncs_ = 0;
+  DiskThread sync_thread_;
+};
+
+}  // namespace tessera

@@ -1,0 +1,405 @@
+#include "server/durability/durability.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <optional>
+
+#include "persistence/aof_log.h"
+#include "persistence/atomic_file.h"
+#include "server/config/config.h"
+#include "server/durability/aof_feed.h"
+#include "server/durability/background_save.h"
+#include "server/durability/loader.h"
+#include "server/durability/snapshot_job.h"
+#include "server/log.h"
+#include "server/net/disk_thread.h"
+#include "server/net/event_loop.h"
+#include "server/replication/replication.h"
+#include "server/stats.h"
+
+namespace tessera {
+namespace {
+
+constexpr int64_t kRetryAfterFailedSaveS = 5;
+
+persistence::AofPaths AofPathsOf(const config::Config& config) {
+  return {.data_directory = ".", .append_directory = config.appenddirname, .append_file_name = config.appendfilename};
+}
+
+}  // namespace
+
+struct Durability::Impl {
+  Impl(EventLoop& loop, DiskThread& disk, persistence::FileSystem& files, Services& services, ReplicationStream& stream)
+      : loop(loop), disk(disk), files(files), services(services), stream(stream), feed(loop, services.config) {}
+
+  EventLoop& loop;
+  DiskThread& disk;
+  persistence::FileSystem& files;
+  Services& services;
+  ReplicationStream& stream;
+
+  AofFeed feed;
+  std::optional<persistence::AofLog> aof;
+  std::unique_ptr<DatasetApplier> loader;
+  std::unique_ptr<BackgroundSave> save;     // BGSAVE under way
+  std::unique_ptr<BackgroundSave> rewrite;  // BGREWRITEAOF under way
+  Figures figures;
+  uint64_t dirty_at_last_save = 0;
+  uint64_t dirty_at_save_start = 0;
+  int64_t last_save_try_s = 0;
+  int64_t save_started_s = 0, rewrite_started_s = 0;
+  bool save_scheduled = false, rewrite_scheduled = false;
+
+  const config::Config& config() const { return services.config; }
+  int64_t now_s() const { return loop.now().unix_s(); }
+
+  SnapshotJob::Options RdbOptions(bool aof_base) {
+    SnapshotJob::Options options;
+    options.rdb = {.compress = config().rdbcompression, .checksum = config().rdbchecksum};
+    options.info = {.created_s = now_s(),
+                    .used_memory = services.keyspace.memory().total(),
+                    .aof_base = aof_base,
+                    .replication_id = services.replication.replication_id(),
+                    .replication_offset = services.replication.offset(),
+                    .replication_database = std::max(0, stream.selected_db())};
+    return options;
+  }
+
+  void SaveEnded(const persistence::Status& status) {
+    save.reset();
+    figures.last_bgsave_time_s = now_s() - save_started_s;
+    figures.last_bgsave_ok = status.ok();
+    if (status.ok()) {
+      figures.last_save_s = now_s();
+      ++figures.saves;
+      dirty_at_last_save = dirty_at_save_start;
+      log::Notice("Background saving terminated with success: {} is complete", config().dbfilename);
+    } else {
+      log::Warning("Background saving error: {}. The old {} is untouched; {}", status.text(), config().dbfilename,
+                   config().save.empty() ? "nothing is retried" : "the save points try again");
+    }
+  }
+
+  void RewriteEnded(persistence::Status status) {
+    rewrite.reset();
+    if (status.ok()) {
+      status = aof->FinishRewrite(RewriteFormat());
+      if (status.ok() && !feed_attached) AttachFeed();
+    } else {
+      aof->AbortRewrite();
+    }
+    figures.aof_last_rewrite_time_s = now_s() - rewrite_started_s;
+    figures.aof_last_bgrewrite_ok = status.ok();
+    if (status.ok()) {
+      ++figures.aof_rewrites;
+      log::Notice("Background AOF rewrite finished successfully: the base now has {} bytes", aof->base_bytes());
+    } else {
+      log::Warning("Background AOF rewrite failed: {}. The old files stay in force.", status.text());
+      if (!feed_attached) rewrite_scheduled = config().appendonly;
+    }
+  }
+
+  persistence::AofBaseFormat RewriteFormat() const {
+    return config().aof_use_rdb_preamble ? persistence::AofBaseFormat::kRdb : persistence::AofBaseFormat::kCommands;
+  }
+
+  bool feed_attached = false;
+  StreamSink* sink = nullptr;
+  void AttachFeed() {
+    feed_attached = true;
+    feed.Use(&*aof);
+  }
+};
+
+Durability::Durability(EventLoop& loop, DiskThread& disk, persistence::FileSystem& files, Services& services,
+                       ReplicationStream& stream)
+    : impl_(std::make_unique<Impl>(loop, disk, files, services, stream)) {
+  impl_->sink = this;
+  loop.AddBackgroundWork([this] {
+    bool more = false;
+    if (impl_->save != nullptr) more |= impl_->save->Step();
+    if (impl_->rewrite != nullptr) more |= impl_->rewrite->Step();
+    return more;
+  });
+}
+
+Durability::~Durability() = default;
+
+std::string Durability::LoadAtStart() {
+  Impl& d = *impl_;
+  const config::Config& config = d.config();
+  d.figures.last_save_s = ReadClock().unix_s();
+  persistence::RecoveryOptions options{.aof = AofPathsOf(config),
+                                       .rdb_file_name = config.dbfilename,
+                                       .append_only = config.appendonly,
+                                       .load_truncated = config.aof_load_truncated,
+                                       .rdb = {.verify_checksum = config.rdbchecksum}};
+  if (config.appendonly) {
+    auto log = persistence::AofLog::Open(d.files, options.aof);
+    if (!log.ok()) return fmt::format("Cannot open the append-only files: {}", log.status().text());
+    d.aof.emplace(std::move(*log));
+  }
+  auto plan = persistence::PlanRecovery(d.files, options);
+  if (!plan.ok()) return fmt::format("Cannot tell what to load: {}", plan.status().text());
+  if (!plan->ignored_rdb.empty())
+    log::Warning("appendonly is on and there is no append-only file: {} is not loaded. To turn the AOF on without losing "
+                 "it, start without appendonly and use CONFIG SET appendonly yes.",
+                 plan->ignored_rdb);
+  if (plan->files.empty()) return {};
+  d.loader = std::make_unique<DatasetApplier>(d.files, std::move(*plan), options, d.services);
+  d.figures.loading_start_s = ReadClock().unix_s();
+  const int64_t started_us = MonotonicUs();
+  d.services.keyspace.SetExpiryMode(store::ExpiryMode::kIgnore);
+  bool busy = true;
+  d.loop.AddBackgroundWork([this, &busy = busy, loader = d.loader.get()] {
+    return impl_->loader.get() == loader && (busy = loader->Step(impl_->loop.now().unix_ms));
+  });
+  d.loop.RunUntil([&] { return !busy; });
+  d.services.keyspace.SetExpiryMode(store::ExpiryMode::kDeleteExpired);
+  const std::string error = d.loader->error();
+  d.figures.last_load_keys_loaded = d.loader->keys_loaded();
+  d.figures.last_load_keys_expired = d.loader->keys_expired();
+  if (!d.loader->replication_id().empty() && !config.appendonly)
+    d.services.replication.RestoreHistory(d.loader->replication_id(), d.loader->replication_offset());
+  d.loader.reset();
+  if (!error.empty()) return error;
+  d.services.stats.dirty = 0;
+  log::Notice("DB loaded from {}: {} keys in {:.3f} seconds", config.appendonly ? "append only file" : "disk",
+              d.services.keyspace.size(), static_cast<double>(MonotonicUs() - started_us) / 1e6);
+  return {};
+}
+
+bool Durability::loading() const { return impl_->loader != nullptr; }
+
+std::string Durability::StartAppendOnly() {
+  Impl& d = *impl_;
+  if (!d.config().appendonly) return {};
+  std::string base;
+  if (d.aof->empty()) {
+    SnapshotJob::Options options = d.RdbOptions(true);
+    if (!d.config().aof_use_rdb_preamble) options.format = SnapshotJob::Format::kCommands;
+    SnapshotJob job(d.services.keyspace, options, [&](std::string chunk) { base += chunk; });
+    job.RunToEnd();
+  }
+  if (auto status = d.aof->StartAppending(base, d.RewriteFormat()); !status.ok())
+    return fmt::format("Cannot open the append-only file for appending: {}", status.text());
+  d.AttachFeed();
+  d.stream.AddSink(*this);
+  return {};
+}
+
+void Durability::OnStream(std::string_view bytes, int64_t) { impl_->feed.Add(bytes); }
+
+void Durability::EndOfTurn() {
+  Impl& d = *impl_;
+  const int64_t now_ms = d.loop.now().mono_ms();
+  if (!d.feed.Write(now_ms)) return;
+  if (d.config().appendfsync == config::AppendFsync::kAlways) d.feed.SyncIfDue(now_ms, false);
+}
+
+ReplyGate& Durability::gate() { return impl_->feed.gate; }
+void Durability::OnSynced(std::function<void()> hook) { impl_->feed.on_synced = std::move(hook); }
+void Durability::SyncPolicyChanged() { impl_->feed.PolicyChanged(); }
+
+void Durability::Cron() {
+  Impl& d = *impl_;
+  if (loading()) return;
+  const config::Config& config = d.config();
+  d.feed.SyncIfDue(d.loop.now().mono_ms(), d.save != nullptr || d.rewrite != nullptr);
+  const int64_t now_s = d.now_s();
+  if (d.save == nullptr) {
+    const uint64_t changes = d.services.stats.dirty - d.dirty_at_last_save;
+    for (const config::SavePoint& point : config.save) {
+      if (changes < static_cast<uint64_t>(point.changes) || now_s - d.figures.last_save_s <= point.seconds) continue;
+      if (!d.figures.last_bgsave_ok && now_s - d.last_save_try_s <= kRetryAfterFailedSaveS) continue;
+      log::Notice("{} changes in {} seconds. Saving...", point.changes, point.seconds);
+      StartBackgroundSave();
+      break;
+    }
+  }
+  if (d.rewrite == nullptr && d.aof && config.appendonly) {
+    const bool due = d.aof->appending() && config.auto_aof_rewrite_percentage > 0 &&
+                     d.aof->total_bytes() > static_cast<uint64_t>(config.auto_aof_rewrite_min_size) &&
+                     (d.aof->total_bytes() - d.aof->base_bytes()) * 100 >=
+                         std::max<uint64_t>(d.aof->base_bytes(), 1) *
+                             static_cast<uint64_t>(config.auto_aof_rewrite_percentage);
+    const bool retry = now_s - d.rewrite_started_s > kRetryAfterFailedSaveS;
+    if ((due || d.rewrite_scheduled) && (d.figures.aof_last_bgrewrite_ok || retry)) {
+      if (due) log::Notice("Starting automatic rewriting of AOF on {} bytes", d.aof->total_bytes());
+      d.rewrite_scheduled = false;
+      StartRewrite();
+    }
+  }
+}
+
+std::string Durability::WriteRefusal() const {
+  const Impl& d = *impl_;
+  if (d.config().stop_writes_on_bgsave_error && !d.figures.last_bgsave_ok && !d.config().save.empty())
+    return "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that "
+           "may modify the data set are disabled, because this instance is configured to report errors during writes if RDB "
+           "snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB "
+           "error.";
+  if (!d.feed.last_write_ok()) return "MISCONF Errors writing to the AOF file: " + d.feed.last_error();
+  return {};
+}
+
+std::string Durability::Save() {
+  Impl& d = *impl_;
+  if (d.save != nullptr) return "ERR Background save already in progress";
+  const std::string temporary = fmt::format("temp-{}.rdb", getpid());
+  auto file = persistence::AtomicFile::Create(d.files, d.config().dbfilename, temporary);
+  persistence::Status status = file.ok() ? persistence::Status() : file.status();
+  if (status.ok()) {
+    SnapshotJob job(d.services.keyspace, d.RdbOptions(false), [&](std::string chunk) {
+      if (status.ok()) status = file->Append(chunk);
+    });
+    job.RunToEnd();
+    if (status.ok()) status = file->Commit();
+  }
+  d.figures.last_bgsave_ok = status.ok();
+  if (!status.ok()) {
+    log::Warning("Saving to {} failed: {}. The old file is untouched.", d.config().dbfilename, status.text());
+    return "ERR " + status.text();
+  }
+  d.figures.last_save_s = d.now_s();
+  d.dirty_at_last_save = d.services.stats.dirty;
+  ++d.figures.saves;
+  log::Notice("DB saved on disk");
+  return {};
+}
+
+Durability::Started Durability::StartBackgroundSave() {
+  Impl& d = *impl_;
+  if (d.save != nullptr) return Started::kAlreadyRunning;
+  d.last_save_try_s = d.save_started_s = d.now_s();
+  d.dirty_at_save_start = d.services.stats.dirty;
+  std::string error;
+  d.save = BackgroundSave::ToReplacedFile(d.disk, d.files, d.config().dbfilename,
+                                                   fmt::format("temp-bg-{}.rdb", getpid()), d.services.keyspace,
+                                                   d.RdbOptions(false),
+                                                   [&d](const persistence::Status& status) { d.SaveEnded(status); }, &error);
+  if (d.save == nullptr) {
+    d.figures.last_bgsave_ok = false;
+    log::Warning("Cannot start background saving: {}", error);
+    return Started::kFailed;
+  }
+  log::Notice("Background saving started");
+  return Started::kYes;
+}
+
+Durability::Started Durability::StartRewrite() {
+  Impl& d = *impl_;
+  if (d.rewrite != nullptr) return Started::kAlreadyRunning;
+  if (!d.aof) {
+    auto log = persistence::AofLog::Open(d.files, AofPathsOf(d.config()));
+    if (!log.ok()) {
+      log::Warning("Cannot open the append-only files: {}", log.status().text());
+      return Started::kFailed;
+    }
+    d.aof.emplace(std::move(*log));
+  }
+  // What this turn has fed so far belongs to the old increment, everything from here on to the new one.
+  if (d.feed_attached && !d.feed.Write(d.loop.now().mono_ms())) return Started::kFailed;
+  d.rewrite_started_s = d.now_s();
+  auto file = d.aof->StartRewrite();
+  if (!file.ok()) {
+    d.figures.aof_last_bgrewrite_ok = false;
+    log::Warning("Cannot start rewriting the append-only file: {}", file.status().text());
+    return Started::kFailed;
+  }
+  d.stream.ForgetSelectedDb();
+  if (!d.feed_attached && d.config().appendonly) {
+    d.AttachFeed();
+    d.stream.AddSink(*this);
+  }
+  SnapshotJob::Options options = d.RdbOptions(true);
+  if (d.RewriteFormat() == persistence::AofBaseFormat::kCommands) options.format = SnapshotJob::Format::kCommands;
+  d.rewrite = BackgroundSave::ToFile(d.disk, *file, d.services.keyspace, options,
+                                              [&d](const persistence::Status& status) { d.RewriteEnded(status); });
+  log::Notice("Background append only file rewriting started");
+  return Started::kYes;
+}
+
+std::string Durability::SetAppendOnly(bool on) {
+  Impl& d = *impl_;
+  if (!on) {
+    d.rewrite.reset();
+    d.rewrite_scheduled = false;
+    d.stream.RemoveSink(*this);
+    std::string error = d.feed.WriteAndSync();
+    d.feed.Use(nullptr);
+    d.feed_attached = false;
+    if (d.aof) {
+      if (auto status = d.aof->StopAppending(); !status.ok() && error.empty()) error = status.text();
+      d.aof.reset();
+    }
+    if (!error.empty()) log::Warning("Closing the append-only file: {}", error);
+    log::Notice("The append-only file is off; its files stay in {}", d.config().appenddirname);
+    return {};
+  }
+  // The old files, if any, do not continue into what happens now: a rewrite makes a new base first.
+  return StartRewrite() == Started::kYes ? std::string()
+                                             : "Unable to turn on AOF. Check server logs.";
+}
+
+void Durability::DatasetReplaced() {
+  Impl& d = *impl_;
+  d.save.reset();
+  if (!d.config().appendonly) return;
+  SetAppendOnly(false);
+  if (!SetAppendOnly(true).empty()) d.rewrite_scheduled = true;
+}
+
+std::string Durability::FinishForShutdown(bool save_rdb) {
+  Impl& d = *impl_;
+  if (d.save != nullptr) log::Notice("A background save is under way and is given up");
+  d.save.reset();
+  if (d.rewrite != nullptr) {
+    log::Notice("An AOF rewrite is under way and is given up; the files before it are complete");
+    d.rewrite.reset();
+    if (d.feed_attached) d.aof->AbortRewrite();
+  }
+  if (d.feed_attached) {
+    if (std::string error = d.feed.WriteAndSync(); !error.empty()) return error;
+    log::Notice("The append-only file is written and synced");
+  }
+  if (save_rdb) return Save();
+  return {};
+}
+
+Durability::Figures Durability::figures() const {
+  const Impl& d = *impl_;
+  Figures f = d.figures;
+  f.loading = loading();
+  if (d.loader != nullptr) {
+    f.loading_total_bytes = d.loader->total_bytes();
+    f.loading_loaded_bytes = d.loader->loaded_bytes();
+  }
+  f.changes_since_last_save = d.services.stats.dirty - d.dirty_at_last_save;
+  f.bgsave_in_progress = d.save != nullptr;
+  if (d.save != nullptr) {
+    f.current_bgsave_time_s = d.now_s() - d.save_started_s;
+    f.snapshot_keys_processed = d.save->keys_done();
+    f.snapshot_keys_total = d.save->keys_total();
+  }
+  f.aof_enabled = d.config().appendonly;
+  f.aof_rewrite_in_progress = d.rewrite != nullptr;
+  f.aof_rewrite_scheduled = d.rewrite_scheduled;
+  if (d.rewrite != nullptr) {
+    f.aof_current_rewrite_time_s = d.now_s() - d.rewrite_started_s;
+    f.snapshot_keys_processed = d.rewrite->keys_done();
+    f.snapshot_keys_total = d.rewrite->keys_total();
+  }
+  f.aof_last_write_ok = d.feed.last_write_ok();
+  if (d.aof) {
+    f.aof_current_size = d.aof->total_bytes();
+    f.aof_base_size = d.aof->base_bytes();
+  }
+  f.aof_buffer_length = d.feed.buffered();
+  f.aof_pending_bio_fsync = d.feed.sync_in_flight() ? 1 : 0;
+  f.aof_delayed_fsync = d.feed.delayed_syncs();
+  return f;
+}
+
+}  // namespace tessera

@@ -1,0 +1,118 @@
+#include "server/durability/loader.h"
+
+#include <fmt/core.h>
+
+#include "protocol/number.h"
+#include "server/clock.h"
+#include "server/dispatcher.h"
+#include "server/log.h"
+#include "server/store/keyspace.h"
+
+namespace tessera {
+namespace {
+
+constexpr int64_t kSliceUs = 5000;
+constexpr int kRecordsPerClockReading = 128;
+
+}  // namespace
+
+bool ApplyRdbEntry(store::Keyspace& keyspace, const persistence::RdbRecord& record, int64_t now_ms, bool drop_expired,
+                   bool* expired, std::string* error) {
+  *expired = false;
+  if (record.database >= static_cast<uint32_t>(keyspace.database_count())) {
+    *error = fmt::format("key of database {}, but there are only {}: raise 'databases'", record.database,
+                         keyspace.database_count());
+    return false;
+  }
+  if (drop_expired && record.entry.expiry_ms != persistence::kNoExpiry && record.entry.expiry_ms <= now_ms) {
+    *expired = true;
+    return true;
+  }
+  store::Database& db = keyspace.db(static_cast<int>(record.database));
+  const store::Expiry expiry = record.entry.expiry_ms == persistence::kNoExpiry
+                                   ? store::Expiry::None()
+                                   : store::Expiry::AtMs(record.entry.expiry_ms);
+  if (!db.SetString(record.entry.key, record.value, expiry)) {
+    *error = "out of memory";
+    return false;
+  }
+  if (record.entry.idle_seconds) db.SetIdleSeconds(record.entry.key, *record.entry.idle_seconds);
+  if (record.entry.frequency) db.SetFrequency(record.entry.key, *record.entry.frequency);
+  return true;
+}
+
+DatasetApplier::DatasetApplier(persistence::FileSystem& files, persistence::RecoveryPlan plan,
+                               const persistence::RecoveryOptions& options, Services& services)
+    : loader_(files, std::move(plan), options), services_(services), session_(0, SessionKind::kLoader) {}
+
+bool DatasetApplier::ApplyRecord(const persistence::RdbRecord& record, int64_t now_ms) {
+  using Kind = persistence::RdbRecord::Kind;
+  switch (record.kind) {
+    case Kind::kString: {
+      // An AOF base is part of a history: its keys expire by the commands that follow or after loading.
+      const bool drop = loader_.file().kind == persistence::RecoveryFile::Kind::kRdb;
+      bool expired;
+      if (!ApplyRdbEntry(services_.keyspace, record, now_ms, drop, &expired, &error_)) return false;
+      ++(expired ? keys_expired_ : keys_loaded_);
+      return true;
+    }
+    case Kind::kAux:
+      if (record.name == "repl-id") replication_id_ = record.value;
+      if (record.name == "repl-offset") replication_offset_ = protocol::ParseInt64(record.value).value_or(0);
+      return true;
+    case Kind::kFunction:
+      log::Warning("{}: a function library is skipped, functions are not supported yet", loader_.file().path);
+      return true;
+    case Kind::kModuleAux:
+      log::Warning("{}: data of a module is skipped", loader_.file().path);
+      return true;
+    case Kind::kSelectDb:
+    case Kind::kResizeDb:
+      return true;
+  }
+  return true;
+}
+
+bool DatasetApplier::Step(int64_t now_ms) {
+  const int64_t until = MonotonicUs() + kSliceUs;
+  services_.keyspace.SetNow(now_ms);
+  for (int i = 0; i % kRecordsPerClockReading != 0 || MonotonicUs() < until; ++i) {
+    switch (loader_.Next()) {
+      case persistence::Loaded::kRdbRecord:
+        if (!ApplyRecord(loader_.rdb_record(), now_ms)) {
+          error_ = fmt::format("Loading {}: {}", loader_.file().path, error_);
+          return false;
+        }
+        break;
+      case persistence::Loaded::kCommand:
+        if (std::string refused = services_.dispatcher.Replay(session_, loader_.argv(), now_ms);
+            !refused.empty() && refused.starts_with("ERR unknown")) {
+          error_ = fmt::format("Loading {}: it holds a command this server does not know ({}). Load it with the server "
+                               "that wrote it, or cut it there.",
+                               loader_.file().path, refused);
+          return false;
+        }
+        break;
+      case persistence::Loaded::kNote:
+        log::Warning("{}", loader_.note());
+        break;
+      case persistence::Loaded::kFileDone:
+        break;
+      case persistence::Loaded::kDone:
+        return false;
+      case persistence::Loaded::kError:
+        error_ = loader_.error().text();
+        return false;
+    }
+  }
+  if (total_bytes() > 0) {
+    const int tenths = static_cast<int>(loaded_bytes() * 10 / total_bytes());
+    if (tenths > progress_shown_ && total_bytes() > (256u << 20)) {
+      progress_shown_ = tenths;
+      log::Notice("Loading: {}0 % of {} bytes", tenths, total_bytes());
+    }
+  }
+  return true;
+}
+
+}  // namespace tessera

@@ -1,0 +1,64 @@
+// A picture of the keyspace as a byte stream, made on the loop's thread in slices while commands go on: the one source
+// of RDB files, AOF bases and full synchronisations. Its consumer pushes back by not reporting bytes as consumed.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "persistence/aof_writer.h"
+#include "persistence/rdb_writer.h"
+#include "server/store/keyspace.h"
+#include "server/store/snapshot.h"
+
+namespace tessera {
+
+class SnapshotJob final : public store::SnapshotVisitor {
+ public:
+  enum class Format : uint8_t { kRdb, kCommands };
+  struct Options {
+    Format format = Format::kRdb;
+    persistence::RdbWriterOptions rdb;
+    persistence::RdbInfo info;  // its views are used during construction only
+    std::function<bool(uint16_t)> slot_filter = {};
+  };
+  // Gets the image in order, in pieces of about 256 KiB.
+  using Sink = std::function<void(std::string chunk)>;
+
+  SnapshotJob(store::Keyspace& keyspace, const Options& options, Sink sink);
+  ~SnapshotJob() override;
+
+  // Works for about a millisecond, or until too much is unconsumed. Returns true while another call would do something
+  // now; false when it waits for its consumer or is complete.
+  bool Step();
+  // All in one go, for SAVE.
+  void RunToEnd();
+  // Everything was handed to the sink.
+  bool complete() const { return complete_; }
+  void Consumed(size_t bytes) { unconsumed_ -= bytes; }
+
+  uint64_t keys_done() const { return snapshot_->visited(); }
+  uint64_t keys_total() const { return snapshot_->total(); }
+
+  bool OnEntry(int db, uint16_t slot, store::EntryRef entry) override;
+
+ private:
+  void HandOver();
+  void Finish();
+
+  store::Keyspace& keyspace_;
+  Format format_;
+  Sink sink_;
+  std::string buffer_;
+  persistence::RdbWriter rdb_;
+  persistence::AofCommandWriter commands_;
+  persistence::SnapshotVisitor* writer_;
+  int database_ = -1;
+  std::vector<bool> announced_;
+  size_t unconsumed_ = 0;
+  bool complete_ = false;
+  std::unique_ptr<store::Snapshot> snapshot_;
+};
+
+}  // namespace tessera

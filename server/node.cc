@@ -1,0 +1,269 @@
+#include "server/node.h"
+
+#include <fmt/ranges.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+#include <cstring>
+#include <optional>
+#include <random>
+
+#include "cluster/slot.h"
+#include "persistence/posix_file_system.h"
+#include "server/blocking.h"
+#include "server/clients.h"
+#include "server/cluster/cluster_shell.h"
+#include "server/commands/table.h"
+#include "server/config/options.h"
+#include "server/dispatcher.h"
+#include "server/durability/durability.h"
+#include "server/lifecycle.h"
+#include "server/log.h"
+#include "server/net/disk_thread.h"
+#include "server/net/event_loop.h"
+#include "server/net/frontend.h"
+#include "server/replication/replication.h"
+#include "server/replication/stream.h"
+#include "server/services.h"
+#include "server/slowlog.h"
+#include "server/stats.h"
+#include "server/store/keyspace.h"
+#include "server/watches.h"
+
+namespace tessera {
+namespace {
+
+constexpr int kCronMs = 100;
+
+uint64_t RandomSeed() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+store::KeyspaceOptions KeyspaceOptionsOf(const config::Config& config) {
+  return {.databases = static_cast<int>(config.databases),
+          .cluster = config.cluster_enabled,
+          .hash_seed = RandomSeed(),
+          .slot_of = [](std::string_view key) { return cluster::SlotOf(key); }};
+}
+
+CommandTable TableWithRenames(const config::Config& config) {
+  CommandTable table;
+  for (const auto& [from, to] : config.rename_commands) table.Rename(from, to);
+  return table;
+}
+
+}  // namespace
+
+struct Node::Parts {
+  explicit Parts(config::Options& options)
+      : config(options.config()),
+        keyspace(KeyspaceOptionsOf(config)),
+        commands(TableWithRenames(config)),
+        watches(keyspace),
+        disk(loop),
+        dispatcher(services, stream),
+        lifecycle(loop, services),
+        durability(loop, disk, files, services, stream),
+        replication(loop, disk, services, stream),
+        cluster(config.cluster_enabled ? std::make_unique<ClusterShell>(loop, files, services) : nullptr),
+        services{config,   options, keyspace, commands,    dispatcher, clients,   blocking,
+                 watches,  stats,   slowlog,  replication, durability, lifecycle, cluster.get()},
+        frontend(loop, services) {}
+
+  const config::Config& config;
+  EventLoop loop;
+  persistence::PosixFileSystem files;
+  store::Keyspace keyspace;
+  CommandTable commands;
+  Clients clients;
+  Blocking blocking;
+  Watches watches;
+  Stats stats;
+  SlowLog slowlog;
+  ReplicationStream stream;
+  DiskThread disk;
+  // The parts refer to each other through `services`, which is complete before any of them runs.
+  Dispatcher dispatcher;
+  Lifecycle lifecycle;
+  Durability durability;
+  Replication replication;
+  std::unique_ptr<ClusterShell> cluster;
+  Services services;
+  Frontend frontend;
+  std::unique_ptr<boost::asio::signal_set> signals;
+
+  void WireTurn();
+  void WireConfig(config::Options& options);
+  void WatchSignals();
+  void Cron();
+  void RaiseFileLimit();
+};
+
+Node::Node(config::Options& options) : parts_(std::make_unique<Parts>(options)) {
+  Parts& p = *parts_;
+  p.keyspace.AddObserver(&p.dispatcher);
+  p.keyspace.AddObserver(&p.watches);
+  p.WireConfig(options);
+  p.WireTurn();
+}
+
+Node::~Node() = default;
+
+void Node::Parts::WireTurn() {
+  loop.AtEndOfTurn([this] {
+    durability.EndOfTurn();
+    frontend.EndOfTurn();
+    dispatcher.set_last_us(MonotonicUs());
+  });
+  durability.OnSynced([this] { frontend.OnLogSynced(); });
+  loop.AddBackgroundWork([this] {
+    keyspace.SetNow(loop.now().unix_ms);
+    bool more = keyspace.FreeStep();
+    if (!durability.loading()) more |= keyspace.ExpireStep().more_due;
+    return more;
+  });
+  loop.Every(kCronMs, [this] { Cron(); });
+}
+
+void Node::Parts::WireConfig(config::Options& options) {
+  using config::Config;
+  auto access_policy = [this](const Config& now) {
+    using Policy = config::MaxmemoryPolicy;
+    const bool lfu = now.maxmemory_policy == Policy::kVolatileLfu || now.maxmemory_policy == Policy::kAllKeysLfu;
+    keyspace.SetAccessPolicy(lfu ? store::AccessPolicy::kLfu : store::AccessPolicy::kLru,
+                             static_cast<int>(now.lfu_log_factor), static_cast<int>(now.lfu_decay_time));
+  };
+  access_policy(config);
+  options.Subscribe({"maxmemory-policy", "lfu-log-factor", "lfu-decay-time"}, [=](const Config& now, const Config&) {
+    access_policy(now);
+    return std::string();
+  });
+  options.Subscribe({"port", "bind", "unixsocket", "unixsocketperm", "tcp-backlog"},
+                    [this](const Config&, const Config&) { return frontend.Listen(); });
+  options.Subscribe({"loglevel"}, [](const Config& now, const Config&) {
+    log::SetLevel(static_cast<log::Level>(now.loglevel));
+    return std::string();
+  });
+  options.Subscribe({"maxclients"}, [this](const Config&, const Config&) {
+    RaiseFileLimit();
+    return std::string();
+  });
+  options.Subscribe({"slowlog-max-len"}, [this](const Config& now, const Config&) {
+    slowlog.Trim(static_cast<size_t>(now.slowlog_max_len));
+    return std::string();
+  });
+  options.Subscribe({"dir"}, [](const Config& now, const Config&) {
+    return chdir(now.dir.c_str()) == 0 ? std::string() : fmt::format("{}: {}", now.dir, std::strerror(errno));
+  });
+  options.Subscribe({"appendonly"}, [this](const Config& now, const Config& before) {
+    return now.appendonly == before.appendonly ? std::string() : durability.SetAppendOnly(now.appendonly);
+  });
+  options.Subscribe({"appendfsync"}, [this](const Config&, const Config&) {
+    durability.SyncPolicyChanged();
+    return std::string();
+  });
+  options.Subscribe({"repl-backlog-size"}, [this](const Config& now, const Config&) {
+    replication.ResizeBacklog(static_cast<size_t>(now.repl_backlog_size));
+    return std::string();
+  });
+  options.Subscribe({"cluster-node-timeout", "cluster-replica-validity-factor", "cluster-migration-barrier",
+                     "cluster-allow-replica-migration", "cluster-require-full-coverage", "cluster-replica-no-failover",
+                     "cluster-allow-reads-when-down", "cluster-allow-pubsubshard-when-down", "cluster-announce-ip",
+                     "cluster-announce-hostname", "cluster-announce-human-nodename", "cluster-announce-port",
+                     "cluster-announce-tls-port", "cluster-announce-bus-port", "cluster-preferred-endpoint-type",
+                     "cluster-link-sendbuf-limit", "requirepass", "port"},
+                    [this](const Config&, const Config&) {
+                      if (cluster != nullptr) cluster->OptionsChanged();
+                      return std::string();
+                    });
+}
+
+void Node::Parts::Cron() {
+  const Now& now = loop.now();
+  stats.ops.Sample(now.mono_us, stats.commands_processed);
+  stats.input_bytes.Sample(now.mono_us, stats.net_input_bytes);
+  stats.output_bytes.Sample(now.mono_us, stats.net_output_bytes);
+  stats.repl_input_bytes.Sample(now.mono_us, stats.net_repl_input_bytes);
+  stats.repl_output_bytes.Sample(now.mono_us, stats.net_repl_output_bytes);
+  keyspace.ResizeStep();
+  blocking.WakeExpired(now.mono_us);
+  if (clients.any_pause()) clients.ReleasePaused(now.mono_ms());
+  frontend.Cron();
+  durability.Cron();
+  replication.Cron();
+  lifecycle.Cron();
+}
+
+void Node::Parts::WatchSignals() {
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGHUP, SIG_IGN);
+  signals = std::make_unique<boost::asio::signal_set>(loop.io(), SIGTERM, SIGINT);
+  // A second signal while the first is still being obeyed means it.
+  struct Waiter {
+    static void Wait(Parts& parts, bool again) {
+      parts.signals->async_wait([&parts, again](const boost::system::error_code& error, int signal) {
+        if (error) return;
+        log::Warning("Received {}, {}", signal == SIGTERM ? "SIGTERM scheduling shutdown..." : "SIGINT scheduling shutdown...",
+                     again ? "for the second time: not waiting any longer" : "finishing what is under way");
+        if (again && signal == SIGINT) std::_Exit(1);
+        if (again) parts.lifecycle.Abort();
+        parts.lifecycle.RequestShutdown({.now = again}, nullptr);
+        Wait(parts, true);
+      });
+    }
+  };
+  Waiter::Wait(*this, false);
+}
+
+void Node::Parts::RaiseFileLimit() {
+  constexpr rlim_t kReserved = 64;  // files, listeners, bus links
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const rlim_t wanted = static_cast<rlim_t>(config.maxclients) + kReserved;
+  if (limit.rlim_cur >= wanted) return;
+  limit.rlim_cur = std::min(wanted, limit.rlim_max);
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
+    log::Warning("maxclients is {}, but the system allows only {} open files: further clients will be refused by it. "
+                 "Raise it with 'ulimit -n'.",
+                 config.maxclients, limit.rlim_cur);
+}
+
+int Node::Run() {
+  Parts& p = *parts_;
+  p.stats.started_us = MonotonicUs();
+  p.stats.started_unix_ms = ReadClock().unix_ms;
+  p.WatchSignals();
+  p.RaiseFileLimit();
+  if (std::string error = p.frontend.Listen(); !error.empty()) {
+    log::Warning("Failed listening on port {}: {}. Exiting.", p.config.port, error);
+    return 1;
+  }
+  if (p.cluster != nullptr) {
+    if (std::string error = p.cluster->Start(); !error.empty()) {
+      log::Warning("{}. Exiting.", error);
+      return 1;
+    }
+  }
+  if (std::string error = p.durability.LoadAtStart(); !error.empty()) {
+    log::Warning("{}. Exiting.", error);
+    return 1;
+  }
+  if (p.lifecycle.shutting_down()) return p.lifecycle.exit_code();
+  if (std::string error = p.durability.StartAppendOnly(); !error.empty()) {
+    log::Warning("{}. Exiting.", error);
+    return 1;
+  }
+  if (p.cluster != nullptr) p.cluster->DatasetLoaded();
+  if (!p.config.replicaof_host.empty() && p.cluster == nullptr)
+    p.replication.Follow(p.config.replicaof_host, static_cast<uint16_t>(p.config.replicaof_port));
+  log::Notice("Ready to accept connections on {}", fmt::join(p.frontend.listening(), ", "));
+  p.loop.Run();
+  p.frontend.StopListening();
+  p.frontend.CloseAll();
+  return p.lifecycle.exit_code();
+}
+
+}  // namespace tessera

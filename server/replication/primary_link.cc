@@ -1,0 +1,401 @@
+#include "server/replication/primary_link.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <charconv>
+
+#include "protocol/args.h"
+#include "server/config/config.h"
+#include "server/dispatcher.h"
+#include "server/durability/durability.h"
+#include "server/durability/loader.h"
+#include "server/log.h"
+#include "server/net/event_loop.h"
+#include "server/replication/replication.h"
+#include "server/stats.h"
+#include "server/store/keyspace.h"
+
+namespace tessera {
+namespace {
+
+constexpr int64_t kRetryMs = 1000;
+constexpr size_t kEndMarkBytes = 40;
+constexpr int64_t kLoadSliceUs = 5000;
+constexpr size_t kLoadChunk = 256 << 10;
+
+}  // namespace
+
+PrimaryLink::PrimaryLink(EventLoop& loop, Services& services, ReplicationStream& stream, Replication& replication,
+                         std::string host, uint16_t port)
+    : loop_(loop), services_(services), stream_(stream), replication_(replication), host_(std::move(host)), port_(port) {
+  down_since_ms_ = loop.now().mono_ms();
+  loop_.Post([this, alive = alive_] {
+    if (*alive && state_ == State::kWaiting) Connect();
+  });
+  loop_.AddBackgroundWork([this, alive = alive_] { return *alive && state_ == State::kLoading && LoadSlice(); });
+}
+
+PrimaryLink::~PrimaryLink() {
+  *alive_ = false;
+  if (link_ != nullptr) link_->Close();
+  image_.reset();
+  if (!image_path_.empty()) (void)files_.Remove(image_path_).ok();
+  if (state_ == State::kLoading) {
+    log::Warning("The synchronisation that was being applied is given up halfway: the dataset is emptied");
+    services_.keyspace.FlushAll();
+  }
+}
+
+void PrimaryLink::Connect() {
+  state_ = State::kConnecting;
+  input_.clear();
+  header_seen_ = false;
+  end_mark_.clear();
+  tail_.clear();
+  transaction_.clear();
+  last_io_mono_ms_ = loop_.now().mono_ms();
+  link_ = TcpLink::Connect(
+      loop_,
+      {.host = host_,
+       .port = port_,
+       .source_address = services_.config.bind_source_addr,
+       .timeout_ms = static_cast<int>(services_.config.repl_timeout * 1000)},
+      {.connected =
+           [this] {
+             state_ = State::kHandshake;
+             last_refusal_.clear();
+             log::Notice("Connected to primary {}:{}, beginning the handshake", host_, port_);
+             NextStep(Step::kPing);
+           },
+       .received = [this](std::string_view bytes) { Received(bytes); },
+       .closed = [this](const std::string& reason) { Drop(reason); }});
+}
+
+void PrimaryLink::Drop(const std::string& why) {
+  if (state_ == State::kOnline || why != last_refusal_)
+    log::Warning("Link to primary {}:{}: {}; trying again every second", host_, port_, why);
+  last_refusal_ = why;
+  if (state_ == State::kOnline) down_since_ms_ = loop_.now().mono_ms();
+  if (link_ != nullptr) link_->Close();
+  link_.reset();
+  image_.reset();
+  if (!image_path_.empty() && state_ != State::kLoading) {
+    (void)files_.Remove(image_path_).ok();
+    image_path_.clear();
+  }
+  session_.reset();
+  parser_.Reset();
+  transaction_.clear();
+  if (state_ != State::kLoading) state_ = State::kWaiting;
+  next_try_ms_ = loop_.now().mono_ms() + kRetryMs;
+}
+
+void PrimaryLink::Cron() {
+  const int64_t now_ms = loop_.now().mono_ms();
+  if (state_ == State::kWaiting) {
+    if (now_ms >= next_try_ms_) Connect();
+    return;
+  }
+  if (state_ == State::kLoading) {
+    // The primary must not take our silence for death.
+    if (link_ != nullptr && now_ms - last_newline_ms_ >= 1000) {
+      last_newline_ms_ = now_ms;
+      link_->Send("\n");
+    }
+    return;
+  }
+  if (now_ms - last_io_mono_ms_ > services_.config.repl_timeout * 1000)
+    return Drop(fmt::format("silent for more than {} seconds", services_.config.repl_timeout));
+  if (state_ == State::kOnline && now_ms - last_ack_ms_ >= 1000) SendAcknowledgement();
+}
+
+void PrimaryLink::SendCommand(std::initializer_list<std::string_view> words) {
+  std::string frame = fmt::format("*{}\r\n", words.size());
+  for (std::string_view word : words) frame += fmt::format("${}\r\n{}\r\n", word.size(), word);
+  link_->Send(frame);
+}
+
+void PrimaryLink::SendAcknowledgement() {
+  last_ack_ms_ = loop_.now().mono_ms();
+  // Inside a transaction only what is applied counts, which the stream's offset says.
+  SendCommand({"REPLCONF", "ACK", std::to_string(stream_.offset())});
+}
+
+void PrimaryLink::NextStep(Step step) {
+  const config::Config& config = services_.config;
+  step_ = step;
+  switch (step) {
+    case Step::kPing:
+      return SendCommand({"PING"});
+    case Step::kAuth:
+      if (config.masterauth.empty()) return NextStep(Step::kPort);
+      if (config.masteruser.empty()) return SendCommand({"AUTH", config.masterauth});
+      return SendCommand({"AUTH", config.masteruser, config.masterauth});
+    case Step::kPort:
+      return SendCommand({"REPLCONF", "listening-port",
+                          std::to_string(config.replica_announce_port != 0 ? config.replica_announce_port : config.port)});
+    case Step::kAddress:
+      if (config.replica_announce_ip.empty()) return NextStep(Step::kCapabilities);
+      return SendCommand({"REPLCONF", "ip-address", config.replica_announce_ip});
+    case Step::kCapabilities:
+      return SendCommand({"REPLCONF", "capa", "eof", "capa", "psync2"});
+    case Step::kPsync: {
+      // A past worth continuing exists only if something ever happened in it.
+      asked_to_continue_ = stream_.offset() > 0;
+      if (!asked_to_continue_) return SendCommand({"PSYNC", "?", "-1"});
+      log::Notice("Asking to go on from {} offset {}", replication_.replication_id(), stream_.offset() + 1);
+      return SendCommand({"PSYNC", replication_.replication_id(), std::to_string(stream_.offset() + 1)});
+    }
+  }
+}
+
+bool PrimaryLink::OnHandshakeLine(std::string_view line) {
+  if (line.empty()) return true;  // a primary that prepares a snapshot sends line feeds
+  const bool refused = line[0] == '-';
+  switch (step_) {
+    case Step::kPing:
+      if (refused && !line.starts_with("-NOAUTH") && !line.starts_with("-NOPERM") &&
+          !line.starts_with("-ERR operation not permitted"))
+        return Drop(fmt::format("PING answered '{}'", line)), false;
+      NextStep(Step::kAuth);
+      return true;
+    case Step::kAuth:
+      if (refused) return Drop(fmt::format("authentication refused: '{}' (see masterauth)", line)), false;
+      NextStep(Step::kPort);
+      return true;
+    case Step::kPort:
+      NextStep(Step::kAddress);
+      return true;
+    case Step::kAddress:
+      NextStep(Step::kCapabilities);
+      return true;
+    case Step::kCapabilities:
+      NextStep(Step::kPsync);
+      return true;
+    case Step::kPsync:
+      break;
+  }
+  if (line.starts_with("+CONTINUE")) {
+    std::string_view id = line.size() > 10 ? line.substr(10) : std::string_view();
+    while (!id.empty() && (id.back() == ' ' || id.back() == '\r')) id.remove_suffix(1);
+    log::Notice("The primary lets us go on from offset {}", stream_.offset() + 1);
+    replication_.ContinueHistory(id);
+    GoOnline();
+    return true;
+  }
+  if (line.starts_with("+FULLRESYNC ")) {
+    const std::string_view rest = line.substr(12);
+    const size_t space = rest.find(' ');
+    if (space == std::string_view::npos) return Drop(fmt::format("unintelligible answer '{}'", line)), false;
+    new_id_ = rest.substr(0, space);
+    const std::string_view number = rest.substr(space + 1);
+    std::from_chars(number.data(), number.data() + number.size(), new_offset_);
+    log::Notice("Full synchronisation from {} at offset {}", new_id_, new_offset_);
+    state_ = State::kReceiving;
+    return true;
+  }
+  Drop(fmt::format("PSYNC answered '{}'", line));
+  return false;
+}
+
+void PrimaryLink::Received(std::string_view bytes) {
+  last_io_unix_ms_ = loop_.now().unix_ms;
+  last_io_mono_ms_ = loop_.now().mono_ms();
+  services_.stats.net_repl_input_bytes += bytes.size();
+  input_.append(bytes);
+  while (state_ == State::kHandshake) {
+    const size_t end = input_.find('\n');
+    if (end == std::string::npos) return;
+    std::string line = input_.substr(0, end);
+    input_.erase(0, end + 1);
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    if (!OnHandshakeLine(line)) return;
+  }
+  if (state_ == State::kReceiving) {
+    if (!header_seen_ && !ReadImageHeader()) return;
+    if (!ReadImage()) return;
+  }
+  if (state_ == State::kOnline) ReadStream();
+}
+
+bool PrimaryLink::ReadImageHeader() {
+  while (!input_.empty() && (input_[0] == '\n' || input_[0] == '\r')) input_.erase(0, 1);
+  const size_t end = input_.find('\n');
+  if (end == std::string::npos) return false;
+  std::string line = input_.substr(0, end);
+  input_.erase(0, end + 1);
+  if (!line.empty() && line.back() == '\r') line.pop_back();
+  if (line.empty() || line[0] != '$') return Drop(fmt::format("expected an image, got '{}'", line)), false;
+  image_total_ = image_read_ = 0;
+  if (line.starts_with("$EOF:")) {
+    end_mark_ = line.substr(5);
+    if (end_mark_.size() != kEndMarkBytes) return Drop("bad end mark of a diskless image"), false;
+  } else if (std::from_chars(line.data() + 1, line.data() + line.size(), image_total_).ec != std::errc()) {
+    return Drop(fmt::format("bad image length '{}'", line)), false;
+  }
+  image_path_ = fmt::format("temp-{}.{}.rdb", loop_.now().unix_s(), getpid());
+  auto file = files_.Open(image_path_, persistence::OpenMode::kCreate);
+  if (!file.ok()) return Drop(file.status().text()), false;
+  image_ = std::move(*file);
+  header_seen_ = true;
+  log::Notice("Receiving the primary's dataset{}", end_mark_.empty() ? fmt::format(", {} bytes", image_total_) : "");
+  return true;
+}
+
+bool PrimaryLink::ReadImage() {
+  std::string_view bytes = input_;
+  bool complete = false;
+  if (end_mark_.empty()) {
+    bytes = bytes.substr(0, image_total_ - image_read_);
+    complete = image_read_ + bytes.size() == image_total_;
+  }
+  if (auto status = image_->Append(bytes); !status.ok()) return Drop(status.text()), false;
+  image_read_ += bytes.size();
+  if (!end_mark_.empty()) {
+    // The mark is the image's last bytes; it may have arrived in pieces.
+    tail_.append(bytes.substr(bytes.size() > kEndMarkBytes ? bytes.size() - kEndMarkBytes : 0));
+    if (tail_.size() > kEndMarkBytes) tail_.erase(0, tail_.size() - kEndMarkBytes);
+    complete = tail_ == end_mark_;
+  }
+  input_.erase(0, bytes.size());
+  if (complete) FinishImage();
+  return complete;
+}
+
+void PrimaryLink::FinishImage() {
+  if (!end_mark_.empty()) {
+    image_read_ -= kEndMarkBytes;
+    if (auto status = image_->Truncate(image_read_); !status.ok()) return Drop(status.text());
+  }
+  log::Notice("The primary's dataset has arrived ({} bytes); replacing ours", image_read_);
+  state_ = State::kLoading;
+  link_->PauseReading(true);
+  // Opened anew: the file was opened for writing only.
+  auto file = files_.Open(image_path_, persistence::OpenMode::kRead);
+  if (!file.ok()) {
+    state_ = State::kReceiving;
+    return Drop(file.status().text());
+  }
+  image_ = std::move(*file);
+  services_.keyspace.FlushAll();
+  reader_ = std::make_unique<persistence::RdbReader>(
+      persistence::RdbReaderOptions{.verify_checksum = services_.config.rdbchecksum});
+  loaded_bytes_ = keys_loaded_ = 0;
+}
+
+bool PrimaryLink::LoadSlice() {
+  const int64_t until = MonotonicUs() + kLoadSliceUs;
+  auto fail = [this](const std::string& why) {
+    services_.keyspace.FlushAll();
+    log::Warning("The primary's dataset cannot be used: {}. The dataset is empty now; synchronising again.", why);
+    state_ = State::kWaiting;
+    Drop(why);
+    return false;
+  };
+  while (MonotonicUs() < until) {
+    switch (reader_->Next()) {
+      case persistence::RdbRead::kRecord: {
+        if (reader_->record().kind != persistence::RdbRecord::Kind::kString) continue;
+        bool expired;
+        std::string error;
+        // Replicas keep expired keys until the primary says otherwise.
+        if (!ApplyRdbEntry(services_.keyspace, reader_->record(), loop_.now().unix_ms, false, &expired, &error))
+          return fail(error);
+        ++keys_loaded_;
+        continue;
+      }
+      case persistence::RdbRead::kNeedMore: {
+        std::string chunk(kLoadChunk, '\0');
+        auto read = image_->ReadAt(loaded_bytes_, chunk);
+        if (!read.ok()) return fail(read.status().text());
+        if (*read == 0) return fail(reader_->CutShort().ToText());
+        reader_->Feed(std::string_view(chunk).substr(0, *read));
+        loaded_bytes_ += *read;
+        continue;
+      }
+      case persistence::RdbRead::kError:
+        return fail(reader_->error().ToText());
+      case persistence::RdbRead::kEnd:
+        break;
+    }
+    reader_.reset();
+    image_.reset();
+    // The file is as good as a save of our own.
+    if (auto status = files_.Rename(image_path_, services_.config.dbfilename); !status.ok())
+      log::Warning("Cannot keep the received dataset as {}: {}", services_.config.dbfilename, status.text());
+    image_path_.clear();
+    log::Notice("The primary's dataset is in place: {} keys", keys_loaded_);
+    replication_.AdoptHistory(new_id_, new_offset_);
+    services_.durability.DatasetReplaced();
+    if (link_ == nullptr) {
+      state_ = State::kWaiting;
+      return false;
+    }
+    GoOnline();
+    link_->PauseReading(false);
+    SendAcknowledgement();
+    ReadStream();
+    return false;
+  }
+  return true;
+}
+
+void PrimaryLink::GoOnline() {
+  state_ = State::kOnline;
+  last_io_mono_ms_ = loop_.now().mono_ms();
+  session_ = std::make_unique<Session>(0, SessionKind::kPrimary);
+  session_->db = std::max(0, stream_.selected_db());
+  parser_.Reset();
+  parser_.limits().max_bulk = static_cast<size_t>(services_.config.proto_max_bulk_len);
+  replication_.EnsureBacklog();
+}
+
+void PrimaryLink::ReadStream() {
+  size_t used = 0;
+  const auto alive = alive_;
+  while (used < input_.size()) {
+    const std::string_view rest = std::string_view(input_).substr(used);
+    const auto result = parser_.Parse(rest, argv_);
+    using Status = protocol::ParseResult::Status;
+    if (result.status == Status::kNeedMore) break;
+    if (result.status == Status::kError) {
+      stream_.set_offset(stream_.offset());
+      return Drop(fmt::format("the stream is broken: {}", result.error));
+    }
+    const std::string_view raw = rest.substr(0, result.consumed);
+    used += result.consumed;
+    if (result.status == Status::kEmpty) {
+      stream_.FeedRaw(raw, ReplicationStream::Content::kControl);
+      continue;
+    }
+    ApplyCommand(argv_, raw);
+    if (!*alive || state_ != State::kOnline) return;
+  }
+  input_.erase(0, used);
+}
+
+void PrimaryLink::ApplyCommand(std::span<const std::string_view> argv, std::string_view raw) {
+  using Content = ReplicationStream::Content;
+  if (protocol::EqualsIgnoreCase(argv[0], "REPLCONF")) {
+    const bool asks = argv.size() >= 2 && protocol::EqualsIgnoreCase(argv[1], "GETACK");
+    stream_.FeedRaw(raw, Content::kControl);
+    if (asks) SendAcknowledgement();
+    return;
+  }
+  if (protocol::EqualsIgnoreCase(argv[0], "PING")) return stream_.FeedRaw(raw, Content::kControl);
+  const std::string error = services_.dispatcher.Replay(*session_, argv, loop_.now().unix_ms);
+  if (!error.empty())
+    log::Warning("The primary's command '{}' failed here: {}. The datasets may differ.", argv[0], error);
+  if (session_->transaction.open || !transaction_.empty()) {
+    transaction_.append(raw);
+    if (session_->transaction.open) return;
+    stream_.FeedRaw(transaction_, Content::kData);
+    transaction_.clear();
+  } else {
+    stream_.FeedRaw(raw, Content::kData);
+  }
+  stream_.set_selected_db(session_->db);
+}
+
+}  // namespace tessera

@@ -1,0 +1,345 @@
+#include "server/replication/replicas.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "server/blocking.h"
+#include "server/clients.h"
+#include "server/config/config.h"
+#include "server/durability/snapshot_job.h"
+#include "server/log.h"
+#include "server/net/event_loop.h"
+#include "server/replication/replication.h"
+#include "server/stats.h"
+
+namespace tessera {
+namespace {
+
+using State = Session::ReplicaSide::State;
+
+// A receiver that is this far behind makes the snapshot wait for it.
+constexpr size_t kUnsentMax = 4 << 20;
+constexpr size_t kImageChunk = 256 << 10;
+
+}  // namespace
+
+// One image under way to one or several replicas.
+class Replicas::Snapshot {
+ public:
+  Snapshot(Replicas& owner, std::vector<Session*> targets, bool diskless) : owner_(owner) {
+    for (Session* session : targets) targets_.push_back(session->id);
+    Services& services = owner.services_;
+    SnapshotJob::Options options;
+    const config::Config& config = services.config;
+    options.rdb = {.compress = config.rdbcompression, .checksum = config.rdbchecksum};
+    options.info = {.created_s = owner.loop_.now().unix_s(),
+                    .used_memory = services.keyspace.memory().total(),
+                    .replication_id = services.replication.replication_id(),
+                    .replication_offset = services.replication.offset(),
+                    .replication_database = 0};
+    for (Session* session : targets) {
+      session->replica->state = State::kReceiving;
+      session->replica->acknowledged = 0;
+      session->out.Append(
+          fmt::format("+FULLRESYNC {} {}\r\n", services.replication.replication_id(), services.replication.offset()));
+    }
+    // The image says nothing of the stream's selected database: it is selected afresh behind it.
+    owner.stream_.ForgetSelectedDb();
+    if (diskless) {
+      end_mark_ = History::RandomId();
+      for (Session* session : targets) session->out.Append(fmt::format("$EOF:{}\r\n", end_mark_));
+      job_ = std::make_unique<SnapshotJob>(services.keyspace, options, [this](std::string chunk) {
+        job_->Consumed(chunk.size());
+        ForEachTarget([&](Session& session) { session.out.Append(chunk); });
+      });
+    } else {
+      path_ = fmt::format("temp-sync-{}-{}.rdb", getpid(), owner.loop_.now().mono_us);
+      auto file = owner.files_.Open(path_, persistence::OpenMode::kCreate);
+      if (!file.ok()) {
+        error_ = file.status().text();
+        return;
+      }
+      save_ = BackgroundSave::ToFile(owner.disk_, std::move(*file), services.keyspace, options,
+                                     [this](const persistence::Status& status) {
+                                       saved_ = true;
+                                       if (!status.ok()) error_ = status.text();
+                                     });
+    }
+  }
+  ~Snapshot() {
+    save_.reset();
+    if (!path_.empty()) (void)owner_.files_.Remove(path_).ok();
+  }
+
+  // A slice of work; true while more can be done at once.
+  bool Step() {
+    if (save_ != nullptr) return !saved_ && save_->Step();
+    if (job_ == nullptr || job_->complete()) return false;
+    bool room = true, anyone = false;
+    ForEachTarget([&](Session& session) {
+      anyone = true;
+      room &= session.out.size() < kUnsentMax;
+    });
+    if (!anyone) {
+      error_ = "all receivers are gone";
+      return false;
+    }
+    if (!room) return false;
+    const bool more = job_->Step();
+    if (job_->complete()) ForEachTarget([&](Session& session) { session.out.Append(end_mark_); });
+    ForEachTarget([](Session& session) { session.link->OutputPending(); });
+    return more;
+  }
+
+  bool done() const { return !error_.empty() || saved_ || (job_ != nullptr && job_->complete()); }
+  bool diskless() const { return job_ != nullptr; }
+  const std::string& error() const { return error_; }
+  const std::string& path() const { return path_; }
+  void ForEachTarget(const std::function<void(Session&)>& visit) {
+    for (uint64_t id : targets_)
+      if (Session* session = owner_.services_.clients.Find(id); session != nullptr && session->replica) visit(*session);
+  }
+
+ private:
+  Replicas& owner_;
+  std::vector<uint64_t> targets_;
+  std::string end_mark_, path_, error_;
+  std::unique_ptr<SnapshotJob> job_;
+  std::unique_ptr<BackgroundSave> save_;
+  bool saved_ = false;
+};
+
+Replicas::Replicas(EventLoop& loop, DiskThread& disk, Services& services, ReplicationStream& stream)
+    : loop_(loop), disk_(disk), services_(services), stream_(stream) {
+  loop.AddBackgroundWork([this] { return Work(); });
+}
+
+Replicas::~Replicas() = default;
+
+std::string Replicas::AddressOf(const Session& session) {
+  if (session.replica && !session.replica->address.empty()) return session.replica->address;
+  const size_t colon = session.peer.rfind(':');
+  std::string ip = session.peer.substr(0, colon);
+  if (ip.starts_with('[')) ip = ip.substr(1, ip.size() - 2);
+  return ip;
+}
+
+void Replicas::Synchronise(Session& session, std::string_view id, int64_t offset) {
+  Replication& replication = services_.replication;
+  if (!session.replica) session.replica = std::make_shared<Session::ReplicaSide>();
+  Session::ReplicaSide& side = *session.replica;
+  session.kind = SessionKind::kReplica;
+  side.acknowledged_ms = loop_.now().mono_ms();
+  if (std::find(replicas_.begin(), replicas_.end(), &session) == replicas_.end()) replicas_.push_back(&session);
+  if (id != "?" && replication.CanContinue(id, offset)) {
+    // An older replica must not be told our id: it would not understand the word behind CONTINUE.
+    session.out.Append(side.understands_psync2 ? fmt::format("+CONTINUE {}\r\n", replication.replication_id())
+                                               : std::string("+CONTINUE\r\n"));
+    const std::string missed = replication.backlog()->Read(offset - 1);
+    session.out.Append(missed);
+    BecomeOnline(session);
+    ++services_.stats.sync_partial_ok;
+    log::Notice("Replica {}:{} goes on where it was: {} bytes from offset {}", AddressOf(session), side.port, missed.size(),
+                offset);
+    return;
+  }
+  if (id != "?") {
+    ++services_.stats.sync_partial_err;
+    log::Notice("Replica {}:{} cannot go on from {} offset {}: it needs a full synchronisation", AddressOf(session),
+                side.port, id, offset);
+  }
+  ++services_.stats.sync_full;
+  replication.EnsureBacklog();
+  side.state = State::kWaiting;
+  side.waiting_since_ms = loop_.now().mono_ms();
+  log::Notice("Replica {}:{} asks for a full synchronisation", AddressOf(session), side.port);
+}
+
+void Replicas::StartSnapshot() {
+  const config::Config& config = services_.config;
+  std::vector<Session*> waiting;
+  bool all_understand_eof = true;
+  for (Session* session : replicas_) {
+    if (session->replica->state != State::kWaiting) continue;
+    waiting.push_back(session);
+    all_understand_eof &= session->replica->understands_eof;
+  }
+  if (waiting.empty()) return;
+  const bool diskless = config.repl_diskless_sync && all_understand_eof;
+  log::Notice("Full synchronisation of {} replica(s) begins at offset {}, {}", waiting.size(), stream_.offset(),
+              diskless ? "straight to their sockets" : "through a file");
+  snapshot_ = std::make_unique<Snapshot>(*this, waiting, diskless);
+}
+
+bool Replicas::Work() {
+  const auto all = replicas_;
+  for (Session* session : all)
+    if (session->replica->image != nullptr) SendImage(*session);
+  if (snapshot_ == nullptr) return false;
+  const bool more = snapshot_->Step();
+  if (!snapshot_->done()) return more;
+  const auto finished = std::move(snapshot_);
+  if (!finished->error().empty()) {
+    log::Warning("Full synchronisation failed: {}. Its replicas are disconnected and will ask again.", finished->error());
+    finished->ForEachTarget([](Session& session) { session.link->CloseNow("synchronisation failed"); });
+    return false;
+  }
+  finished->ForEachTarget([&](Session& session) {
+    Session::ReplicaSide& side = *session.replica;
+    if (finished->diskless()) {
+      side.state = State::kAwaitingAck;
+      return;
+    }
+    auto image = files_.Open(finished->path(), persistence::OpenMode::kRead);
+    auto size = files_.FileSize(finished->path());
+    if (!image.ok() || !size.ok()) return session.link->CloseNow("cannot read the image back");
+    side.image = std::move(*image);
+    side.image_bytes = *size;
+    side.image_sent = 0;
+    session.out.Append(fmt::format("${}\r\n", *size));
+    session.link->OutputPending();
+  });
+  return more;
+}
+
+void Replicas::SendImage(Session& session) {
+  Session::ReplicaSide& side = *session.replica;
+  std::string chunk;
+  while (session.out.size() < kUnsentMax && side.image_sent < side.image_bytes) {
+    chunk.resize(kImageChunk);
+    auto read = side.image->ReadAt(side.image_sent, chunk);
+    if (!read.ok() || *read == 0) {
+      log::Warning("Cannot read the image for a replica back; it is disconnected and will ask again");
+      side.image.reset();
+      return session.link->CloseNow("cannot read the image back");
+    }
+    session.out.Append(std::string_view(chunk).substr(0, *read));
+    side.image_sent += *read;
+  }
+  session.link->OutputPending();
+  if (side.image_sent < side.image_bytes) return;
+  side.image.reset();
+  BecomeOnline(session);
+}
+
+void Replicas::BecomeOnline(Session& session) {
+  Session::ReplicaSide& side = *session.replica;
+  side.state = State::kOnline;
+  side.acknowledged_ms = loop_.now().mono_ms();
+  session.out.Append(side.held);
+  side.held = {};
+  session.link->OutputPending();
+  log::Notice("Replica {}:{} is synchronised and gets the stream", AddressOf(session), side.port);
+}
+
+void Replicas::Acknowledge(Session& session, int64_t offset, int64_t fsynced) {
+  if (!session.replica) return;
+  Session::ReplicaSide& side = *session.replica;
+  side.acknowledged_ms = loop_.now().mono_ms();
+  side.acknowledged = std::max(side.acknowledged, offset);
+  side.fsynced = std::max(side.fsynced, fsynced);
+  if (side.state == State::kAwaitingAck) BecomeOnline(session);
+  if (waiters_.empty()) return;
+  std::vector<uint64_t> satisfied;
+  std::erase_if(waiters_, [&](const Waiter& waiter) {
+    Session* client = services_.clients.Find(waiter.session_id);
+    if (client == nullptr || client->blocked.kind != BlockKind::kWait) return true;
+    if (CountAcknowledging(waiter.offset) < waiter.count) return false;
+    satisfied.push_back(waiter.session_id);
+    return true;
+  });
+  for (uint64_t id : satisfied) services_.blocking.Wake(*services_.clients.Find(id), WakeReason::kReady);
+}
+
+void Replicas::AddWaiter(Session& session, int64_t offset, int count) {
+  std::erase_if(waiters_, [&](const Waiter& waiter) { return waiter.session_id == session.id; });
+  waiters_.push_back({session.id, offset, count});
+}
+
+void Replicas::Forget(Session& session) {
+  if (std::erase(replicas_, &session) != 0)
+    log::Notice("Connection with replica {}:{} lost", AddressOf(session), session.replica->port);
+}
+
+void Replicas::DisconnectAll(std::string_view reason) {
+  if (replicas_.empty()) return;
+  log::Notice("Disconnecting {} replica(s), they will reconnect: {}", replicas_.size(), reason);
+  snapshot_.reset();
+  const auto all = replicas_;
+  for (Session* session : all) session->link->CloseNow(reason);
+}
+
+void Replicas::Feed(std::string_view bytes) {
+  for (Session* session : replicas_) {
+    Session::ReplicaSide& side = *session->replica;
+    if (side.state == State::kOnline) {
+      session->out.Append(bytes);
+      session->link->OutputPending();
+    } else if (side.state == State::kReceiving || side.state == State::kAwaitingAck) {
+      side.held.append(bytes);
+    }
+  }
+}
+
+void Replicas::Cron() {
+  const config::Config& config = services_.config;
+  const int64_t now_ms = loop_.now().mono_ms();
+  int64_t longest_wait_ms = -1;
+  int waiting = 0;
+  const auto all = replicas_;
+  for (Session* session : all) {
+    Session::ReplicaSide& side = *session->replica;
+    if (side.state == State::kWaiting) {
+      ++waiting;
+      longest_wait_ms = std::max(longest_wait_ms, now_ms - side.waiting_since_ms);
+      // A line feed tells a waiting replica that we are alive.
+      if (now_ms - side.acknowledged_ms >= 1000) {
+        side.acknowledged_ms = now_ms;
+        session->out.Append("\n");
+        session->link->OutputPending();
+      }
+      continue;
+    }
+    const auto& limit = config.client_output_buffer_limit[config::kClientReplica];
+    if (limit.hard_bytes != 0 && side.held.size() > limit.hard_bytes) {
+      log::Warning("Replica {}:{} is disconnected: {} bytes of the stream wait for it, more than its output buffer limit",
+                   AddressOf(*session), side.port, side.held.size());
+      session->link->CloseNow("output buffer limit");
+      continue;
+    }
+    if (side.state == State::kOnline && now_ms - side.acknowledged_ms > config.repl_timeout * 1000) {
+      log::Warning("Replica {}:{} has been silent for more than {} seconds and is disconnected", AddressOf(*session),
+                   side.port, config.repl_timeout);
+      session->link->CloseNow("replication timeout");
+    }
+  }
+  if (waiting == 0 || snapshot_ != nullptr) return;
+  // Diskless: a little patience lets several replicas share one snapshot.
+  const bool delay = config.repl_diskless_sync && longest_wait_ms < config.repl_diskless_sync_delay * 1000 &&
+                     (config.repl_diskless_sync_max_replicas == 0 || waiting < config.repl_diskless_sync_max_replicas);
+  if (!delay) StartSnapshot();
+}
+
+int64_t Replicas::GoodCount() const {
+  const int64_t now_ms = loop_.now().mono_ms();
+  return std::count_if(replicas_.begin(), replicas_.end(), [&](const Session* session) {
+    return session->replica->state == State::kOnline &&
+           now_ms - session->replica->acknowledged_ms <= services_.config.min_replicas_max_lag * 1000;
+  });
+}
+
+int Replicas::CountAcknowledging(int64_t offset) const {
+  return static_cast<int>(std::count_if(replicas_.begin(), replicas_.end(), [&](const Session* session) {
+    return session->replica->state == State::kOnline && session->replica->acknowledged >= offset;
+  }));
+}
+
+bool Replicas::AllAcknowledge(int64_t offset) const {
+  return std::all_of(replicas_.begin(), replicas_.end(), [&](const Session* session) {
+    return session->replica->state != State::kOnline || session->replica->acknowledged >= offset;
+  });
+}
+
+}  // namespace tessera

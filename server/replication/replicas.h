@@ -1,0 +1,90 @@
+// Those who follow us: their synchronisation (partial, full from disk or diskless) and their acknowledgements.
+//
+// A full synchronisation:  kWaiting --snapshot begins (+FULLRESYNC id offset)--> kReceiving --image sent--> kOnline.
+// From the snapshot's instant on the stream gathers in the replica's `held` bytes and follows the image. After a diskless
+// image it waits for the replica's first acknowledgement, because the receiver finds the image's end by its last bytes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "persistence/file_system.h"
+#include "persistence/posix_file_system.h"
+#include "server/durability/background_save.h"
+#include "server/replication/stream.h"
+#include "server/services.h"
+#include "server/session.h"
+
+namespace tessera {
+
+class DiskThread;
+class EventLoop;
+
+// Hangs on the session of a replica's connection.
+struct Session::ReplicaSide {
+  enum class State : uint8_t { kHandshake, kWaiting, kReceiving, kAwaitingAck, kOnline };
+  State state = State::kHandshake;
+  uint16_t port = 0;          // announced: listening-port
+  std::string address;        // announced: ip-address
+  bool understands_eof = false;
+  bool understands_psync2 = false;
+  int64_t acknowledged = 0;   // offset
+  int64_t acknowledged_ms = 0;  // monotonic, when
+  int64_t fsynced = 0;        // offset in the replica's AOF (FACK)
+  int64_t waiting_since_ms = 0;
+  std::string held;           // the stream since the snapshot
+  std::unique_ptr<persistence::File> image;  // disk-based: what is being sent
+  uint64_t image_bytes = 0, image_sent = 0;
+};
+
+class Replicas {
+ public:
+  Replicas(EventLoop& loop, DiskThread& disk, Services& services, ReplicationStream& stream);
+  ~Replicas();
+
+  // PSYNC and SYNC: takes the connection over. `id` "?" asks for everything.
+  void Synchronise(Session& session, std::string_view id, int64_t offset);
+  void Acknowledge(Session& session, int64_t offset, int64_t fsynced);
+  void Forget(Session& session);
+  void DisconnectAll(std::string_view reason);
+  void Feed(std::string_view bytes);
+  void Cron();
+
+  bool empty() const { return replicas_.empty(); }
+  const std::vector<Session*>& all() const { return replicas_; }
+  int64_t GoodCount() const;
+  int CountAcknowledging(int64_t offset) const;
+  bool AllAcknowledge(int64_t offset) const;
+  // The address clients know a replica by.
+  static std::string AddressOf(const Session& session);
+
+  // WAIT: wakes the session when `count` replicas have acknowledged `offset`.
+  void AddWaiter(Session& session, int64_t offset, int count);
+
+ private:
+  class Snapshot;
+  struct Waiter {
+    uint64_t session_id;
+    int64_t offset;
+    int count;
+  };
+  void StartSnapshot();
+  void BecomeOnline(Session& session);
+  void SendImage(Session& session);
+  bool Work();
+
+  EventLoop& loop_;
+  DiskThread& disk_;
+  Services& services_;
+  ReplicationStream& stream_;
+  persistence::PosixFileSystem files_;
+  std::vector<Session*> replicas_;
+  std::vector<Waiter> waiters_;
+  std::unique_ptr<Snapshot> snapshot_;
+};
+
+}  // namespace tessera
