@@ -1,0 +1,222 @@
+#include "tests/cluster/bench.h"
+
+namespace tessera::cluster {
+namespace {
+
+Message Claim(Bench& b, char who, Epoch epoch, const SlotSet& slots) {
+  Message m = b.From(who);
+  m.header.config_epoch = epoch;
+  m.header.current_epoch = std::max<Epoch>(m.header.current_epoch, epoch);
+  m.header.slots = slots;
+  m.header.primary = NodeId();
+  m.header.flags = kPrimary;
+  return m;
+}
+
+TEST(ConfigUpdate, GivesASlotToTheGreaterConfigEpoch) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  b.Deliver(Claim(b, 'c', 20, Slots(10000, 16383)));
+  EXPECT_EQ(b.core->OwnerOf(10000)->id, Id('c'));
+  EXPECT_EQ(b.core->OwnerOf(9999)->id, Id('b'));
+  EXPECT_EQ(b.View('c').config_epoch, 20u);
+  EXPECT_EQ(b.core->current_epoch(), 20u);
+}
+
+TEST(ConfigUpdate, KeepsASlotFromASmallerOrEqualEpochAndCorrectsTheClaimant) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Effects effects = b.Deliver(Claim(b, 'b', 2, Slots(5461, 11000)));
+  EXPECT_EQ(b.core->OwnerOf(11000)->id, Id('c'));
+  auto updates = b.SentOf(effects, MessageType::kUpdate);
+  ASSERT_EQ(updates.size(), 1u);
+  EXPECT_EQ(updates[0].to, 'b');
+  const auto& body = std::get<UpdateBody>(updates[0].message.body);
+  EXPECT_EQ(body.node, Id('c'));
+  EXPECT_EQ(body.config_epoch, 3u);
+  EXPECT_EQ(body.slots, Slots(10923, 16383));
+}
+
+TEST(ConfigUpdate, TakesUnassignedSlotsWhateverTheEpoch) {
+  Bench b({{'a', "master", '-', 5, "0-100"}, {'b', "master", '-', 2}});
+  b.Settle();
+  b.Deliver(Claim(b, 'b', 2, Slots(200, 300)));
+  EXPECT_EQ(b.core->OwnerOf(200)->id, Id('b'));
+}
+
+TEST(ConfigUpdate, KeepsRoutingToAnOwnerThatStoppedClaimingUntilSomebodyClaims) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  b.Deliver(Claim(b, 'c', 3, Slots(10924, 16383)));
+  ASSERT_TRUE(b.core->OwnerOf(10923));
+  EXPECT_EQ(b.core->OwnerOf(10923)->id, Id('c'));
+  b.Deliver(Claim(b, 'b', 2, Slots(5461, 10923)));
+  EXPECT_EQ(b.core->OwnerOf(10923)->id, Id('b')) << "a smaller epoch wins what nobody claims";
+}
+
+TEST(ConfigUpdate, DropsTheKeysOfSlotsItLostWhileItKeepsOthers) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Effects effects = b.Deliver(Claim(b, 'b', 20, Slots(5000, 10922)));
+  auto drops = All<DropKeysInSlots>(effects);
+  ASSERT_EQ(drops.size(), 1u);
+  EXPECT_EQ(drops[0].slots, Slots(5000, 5460));
+  EXPECT_TRUE(b.core->me().is(kPrimary));
+  EXPECT_EQ(b.core->me().slot_count, 5000);
+}
+
+TEST(ConfigUpdate, ClearsTheMigratingMarkOfALostSlot) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Effects effects;
+  ASSERT_EQ(b.core->SetSlotMigrating(b.now, 5000, IdText('b'), effects), "");
+  b.Deliver(Claim(b, 'b', 20, Slots(5000, 10922)));
+  EXPECT_FALSE(b.core->MigratingTo(5000));
+}
+
+TEST(ConfigUpdate, LeavesImportingSlotsToTheOperator) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Effects effects;
+  ASSERT_EQ(b.core->SetSlotImporting(b.now, 6000, IdText('b'), effects), "");
+  b.Deliver(Claim(b, 'c', 20, Slots(6000, 6001)));
+  EXPECT_EQ(b.core->OwnerOf(6000)->id, Id('b'));
+  EXPECT_EQ(b.core->OwnerOf(6001)->id, Id('c'));
+}
+
+TEST(ConfigUpdate, BecomesAReplicaOfWhoeverTakesTheLastSlot) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Effects effects = b.Deliver(Claim(b, 'd', 20, Slots(0, 5460)));
+  EXPECT_TRUE(b.core->me().is(kReplica));
+  EXPECT_EQ(b.core->me().primary, Id('d'));
+  auto follow = All<FollowPrimary>(effects);
+  ASSERT_EQ(follow.size(), 1u);
+  EXPECT_EQ(follow[0].id, Id('d'));
+  EXPECT_EQ(follow[0].endpoint.port, 7000);
+  EXPECT_FALSE(Has<DropKeysInSlots>(effects)) << "the full sync replaces the data";
+  EXPECT_EQ(Position<SaveState>(effects), 0);
+}
+
+TEST(ConfigUpdate, FollowsTheWinnerAsAReplicaOfTheLoser) {
+  Bench b({{'7', "slave", 'a', 1},
+           {'a', "master", '-', 1, "0-5460"},
+           {'d', "slave", 'a', 1},
+           {'b', "master", '-', 2, "5461-16383"}});
+  b.Settle();
+  Effects effects = b.Deliver(Claim(b, 'd', 20, Slots(0, 5460)));
+  EXPECT_EQ(b.core->me().primary, Id('d'));
+  EXPECT_TRUE(Has<FollowPrimary>(effects));
+}
+
+TEST(ConfigUpdate, StaysWithAnEmptyPrimaryWhenReplicaMigrationIsOffAndTheWinnerIsAnother) {
+  Options options = Bench::DefaultOptions();
+  options.allow_replica_migration = false;
+  Bench b(SixNodes('a'), options);
+  b.Settle();
+  b.Deliver(Claim(b, 'b', 20, Slots(0, 10922)));
+  EXPECT_TRUE(b.core->me().is(kPrimary));
+  EXPECT_EQ(b.core->me().slot_count, 0);
+}
+
+TEST(ConfigUpdate, MovesSlotsWithinTheShardWhenTheOldPrimarySpeaksFirst) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Message m = b.From('b');
+  m.header.primary = Id('e');
+  m.header.flags = kReplica;
+  m.header.config_epoch = 20;
+  m.header.current_epoch = 20;
+  b.Deliver(m);
+  EXPECT_TRUE(b.View('b').is(kReplica));
+  EXPECT_TRUE(b.View('e').is(kPrimary));
+  EXPECT_EQ(b.View('b').primary, Id('e'));
+  EXPECT_EQ(b.core->OwnerOf(6000)->id, Id('e'));
+  EXPECT_TRUE(b.core->ok());
+}
+
+TEST(ConfigUpdate, FreesTheSlotsOfAPrimaryThatLeftItsShard) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Message m = b.From('b');
+  m.header.primary = Id('c');
+  m.header.flags = kReplica;
+  m.header.config_epoch = 3;
+  m.header.slots = Slots(10923, 16383);
+  b.Deliver(m);
+  EXPECT_FALSE(b.core->OwnerOf(6000));
+  EXPECT_EQ(b.View('b').primary, Id('c'));
+}
+
+TEST(ConfigUpdate, LeavesAPrimaryThatBecameAReplica) {
+  Bench b({{'7', "slave", 'a', 1},
+           {'a', "master", '-', 1, "0-5460"},
+           {'d', "slave", 'a', 1},
+           {'b', "master", '-', 2, "5461-16383"}});
+  b.Settle();
+  Message m = b.From('a');
+  m.header.primary = Id('d');
+  m.header.flags = kReplica;
+  m.header.config_epoch = 20;
+  Effects effects = b.Deliver(m);
+  EXPECT_EQ(b.core->me().primary, Id('d'));
+  EXPECT_TRUE(Has<FollowPrimary>(effects));
+}
+
+TEST(ConfigUpdate, BelievesAnUpdateWithANewerEpoch) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Message m = b.From('c', MessageType::kUpdate);
+  m.body = UpdateBody{20, Id('d'), Slots(0, 5460)};
+  b.Deliver(m);
+  EXPECT_TRUE(b.View('d').is(kPrimary));
+  EXPECT_EQ(b.core->me().primary, Id('d'));
+}
+
+TEST(ConfigUpdate, IgnoresAnUpdateThatIsNotNewerOrAboutItself) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Message m = b.From('c', MessageType::kUpdate);
+  m.body = UpdateBody{1, Id('d'), Slots(0, 5460)};
+  b.Deliver(m);
+  EXPECT_TRUE(b.View('d').is(kReplica));
+  m.body = UpdateBody{50, Id('a'), Slots(0, 1)};
+  b.Deliver(m);
+  EXPECT_EQ(b.core->me().slot_count, 5461);
+}
+
+TEST(ConfigEpoch, CollisionMovesTheSmallerIdOn) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Effects effects = b.Deliver(Claim(b, 'b', 1, Slots(5461, 10922)));
+  EXPECT_EQ(b.core->me().config_epoch, 1u) << "b had epoch 2 already and keeps it";
+  b.Deliver(Claim(b, 'd', 1, SlotSet()));
+  EXPECT_EQ(b.core->me().config_epoch, 11u);
+  EXPECT_EQ(b.core->current_epoch(), 11u);
+}
+
+TEST(ConfigEpoch, CollisionIsTheOthersBusinessWhenItsIdIsSmaller) {
+  Bench b({{'c', "master", '-', 3, "0-100"}, {'a', "master", '-', 1, "200-300"}});
+  b.Settle();
+  b.Deliver(Claim(b, 'a', 3, Slots(200, 300)));
+  EXPECT_EQ(b.core->me().config_epoch, 3u);
+}
+
+TEST(SlotsWithKeys, ClaimsWhatNobodyOwnsAndMarksTheRestAsImporting) {
+  Bench b({{'a', "master", '-', 1, "0-100"}, {'b', "master", '-', 2, "101-200"}});
+  Effects effects = b.core->Handle(b.now, SlotsWithKeys{Slots(50, 250)});
+  EXPECT_EQ(b.core->OwnerOf(250)->id, Id('a'));
+  EXPECT_EQ(b.core->OwnerOf(150)->id, Id('b'));
+  EXPECT_EQ(b.core->ImportingFrom(150)->id, Id('b'));
+  EXPECT_FALSE(b.core->ImportingFrom(50));
+  EXPECT_TRUE(Has<SaveState>(effects));
+}
+
+TEST(SlotsWithKeys, SaysNothingToAReplica) {
+  Bench b(SixNodes('d'));
+  b.core->Handle(b.now, SlotsWithKeys{Slots(6000, 6000)});
+  EXPECT_FALSE(b.core->ImportingFrom(6000));
+}
+
+}  // namespace
+}  // namespace tessera::cluster
