@@ -139,7 +139,7 @@ TEST(NodesConf, SurvivesDamageAnywhere) {
   const std::string good = b.core->StateText();
   std::mt19937_64 rng(7);
   int refused = 0;
-  for (int i = 0; i < 3000; ++i) {
+  for (int i = 0; i < 600; ++i) {
     std::string text = good;
     for (int n = static_cast<int>(rng() % 3) + 1; n > 0; --n) {
       size_t at = rng() % text.size();
@@ -161,7 +161,7 @@ TEST(NodesConf, SurvivesDamageAnywhere) {
       EXPECT_EQ(error.rfind("line ", 0), 0u) << error;
     }
   }
-  EXPECT_GT(refused, 1000);
+  EXPECT_GT(refused, 200);
 }
 
 TEST(ClusterInfo, HasRedisFields) {

@@ -1,0 +1,391 @@
+#include "tests/cluster/bench.h"
+
+namespace tessera::cluster {
+namespace {
+
+// ---- handshakes, between real cores ----
+
+// Cores joined by links that deliver at once. Addresses are "10.0.0.<i>".
+struct Net {
+  struct Host {
+    std::unique_ptr<Core> core;
+    std::string ip;
+  };
+  struct Link {
+    size_t from, to;
+    LinkId at_from, at_to;
+  };
+  explicit Net(size_t count) {
+    for (size_t i = 0; i < count; ++i) {
+      Options options = Bench::DefaultOptions();
+      hosts.push_back({std::make_unique<Core>(options, i + 1, now), fmt::format("10.0.0.{}", i + 1)});
+    }
+  }
+  void CarryOut(size_t at, const Effects& effects) {
+    for (const Effect& effect : effects) {
+      if (const auto* open = std::get_if<OpenLink>(&effect)) {
+        for (size_t i = 0; i < hosts.size(); ++i) {
+          if (hosts[i].ip != open->ip) continue;
+          LinkId accepted = kInboundLinkBit | ++links_made;
+          links.push_back({at, i, open->link, accepted});
+          CarryOut(i, hosts[i].core->Handle(now, LinkAccepted{accepted}));
+          CarryOut(at, hosts[at].core->Handle(now, LinkOpened{open->link}));
+        }
+      } else if (const auto* send = std::get_if<Send>(&effect)) {
+        for (const Link& link : std::vector<Link>(links)) {
+          const bool forth = link.from == at && link.at_from == send->link;
+          const bool back = link.to == at && link.at_to == send->link;
+          if (!forth && !back) continue;
+          size_t to = forth ? link.to : link.from;
+          CarryOut(to, hosts[to].core->Handle(now, MessageReceived{forth ? link.at_to : link.at_from, send->bytes,
+                                                                   hosts[at].ip, hosts[to].ip}));
+        }
+      } else if (const auto* close = std::get_if<CloseLink>(&effect)) {
+        for (size_t i = 0; i < links.size(); ++i) {
+          Link link = links[i];
+          bool mine = (link.from == at && link.at_from == close->link) || (link.to == at && link.at_to == close->link);
+          if (!mine) continue;
+          links.erase(links.begin() + static_cast<ptrdiff_t>(i));
+          const bool forth = link.at_from == close->link && link.from == at;
+          size_t other = forth ? link.to : link.from;
+          CarryOut(other, hosts[other].core->Handle(now, LinkClosed{forth ? link.at_to : link.at_from}));
+          break;
+        }
+      }
+    }
+  }
+  void Run(Millis duration) {
+    for (Millis end = now + duration; now < end;) {
+      now += 100;
+      for (size_t i = 0; i < hosts.size(); ++i) CarryOut(i, hosts[i].core->Handle(now, Tick{}));
+    }
+  }
+  void Meet(size_t from, size_t to) {
+    Effects effects;
+    EXPECT_EQ(hosts[from].core->Meet(now, hosts[to].ip, 7000, 17000, effects), "");
+    CarryOut(from, effects);
+  }
+  Core& core(size_t i) { return *hosts[i].core; }
+
+  Millis now = Bench::kStart;
+  std::vector<Host> hosts;
+  std::vector<Link> links;
+  uint64_t links_made = 0;
+};
+
+TEST(Handshake, MakesTwoNodesKnowEachOtherByTheirRealIds) {
+  Net net(2);
+  net.Meet(0, 1);
+  EXPECT_NE(net.core(0).NodesText(net.now, false).find(":7000@17000 handshake - 0 0 0 disconnected"),
+            std::string::npos);
+  EXPECT_EQ(net.core(0).StateText().find("handshake"), std::string::npos) << "temporary names are not saved";
+  net.Run(3000);
+  for (int i : {0, 1}) {
+    ASSERT_EQ(net.core(i).nodes().size(), 2u);
+    const NodeView* other = net.core(i).Find(net.core(1 - i).self().view());
+    ASSERT_TRUE(other);
+    EXPECT_TRUE(other->is(kPrimary));
+    EXPECT_FALSE(other->is(kHandshake));
+    EXPECT_EQ(other->shard_id, net.core(1 - i).me().shard_id);
+  }
+}
+
+TEST(Handshake, TellsANodeItsOwnAddress) {
+  Net net(2);
+  EXPECT_EQ(net.core(1).me().endpoint.ip, "");
+  net.Meet(0, 1);
+  net.Run(500);
+  EXPECT_EQ(net.core(1).me().endpoint.ip, "10.0.0.2");
+  EXPECT_EQ(net.core(0).me().endpoint.ip, "10.0.0.1");
+}
+
+TEST(Handshake, SpreadsByGossip) {
+  Net net(5);
+  for (size_t i = 1; i < 5; ++i) net.Meet(i - 1, i);
+  net.Run(5000);
+  for (size_t i = 0; i < 5; ++i) EXPECT_EQ(net.core(i).nodes().size(), 5u) << net.core(i).NodesText(net.now, false);
+}
+
+TEST(Handshake, WithItselfEndsQuietly) {
+  Net net(1);
+  net.Meet(0, 0);
+  net.Run(500);
+  EXPECT_EQ(net.core(0).nodes().size(), 1u);
+}
+
+TEST(Handshake, WithAKnownNodeEndsQuietly) {
+  Net net(2);
+  net.Meet(0, 1);
+  net.Run(500);
+  net.Meet(0, 1);
+  net.Meet(1, 0);
+  net.Run(500);
+  EXPECT_EQ(net.core(0).nodes().size(), 2u);
+  EXPECT_EQ(net.core(1).nodes().size(), 2u);
+}
+
+TEST(Handshake, TimesOut) {
+  Net net(1);
+  Effects effects;
+  ASSERT_EQ(net.core(0).Meet(net.now, "10.0.0.9", 7000, 17000, effects), "");
+  EXPECT_EQ(net.core(0).nodes().size(), 2u);
+  ASSERT_EQ(net.core(0).Meet(net.now, "10.0.0.9", 7000, 17000, effects), "");
+  EXPECT_EQ(net.core(0).nodes().size(), 2u) << "one is under way already";
+  net.Run(1200);
+  EXPECT_EQ(net.core(0).nodes().size(), 1u);
+}
+
+TEST(Handshake, ForgottenNodesAreForgottenByAll) {
+  Net net(4);
+  for (size_t i = 1; i < 4; ++i) net.Meet(0, i);
+  net.Run(4000);
+  std::string gone = net.core(3).self().str();
+  Effects effects;
+  ASSERT_EQ(net.core(0).Forget(net.now, gone, effects), "");
+  net.CarryOut(0, effects);
+  net.hosts[3].ip = "10.9.9.9";  // switched off
+  std::erase_if(net.links, [](auto& l) { return l.from == 3 || l.to == 3; });
+  net.Run(4000);
+  for (size_t i : {0, 1, 2}) EXPECT_FALSE(net.core(i).Find(gone)) << i;
+  effects.clear();
+  EXPECT_EQ(net.core(1).Forget(net.now, gone, effects), "") << "told by gossip, so the wish is fulfilled";
+}
+
+// ---- trust ----
+
+TEST(Gossip, IntroducesNodesOnlyWhenAKnownNodeTells) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Message stranger = b.From('9');
+  std::get<GossipBody>(stranger.body).entries.push_back(b.About('8', kPrimary));
+  Effects effects = b.Deliver(stranger);
+  EXPECT_FALSE(b.Knows('8'));
+  EXPECT_FALSE(b.Knows('9'));
+  EXPECT_EQ(b.SentOf(effects, MessageType::kPong).size(), 1u) << "a ping is answered all the same";
+  Message known = b.From('b');
+  std::get<GossipBody>(known.body).entries.push_back(b.About('8', kPrimary));
+  b.Deliver(known);
+  EXPECT_TRUE(b.Knows('8'));
+  EXPECT_EQ(b.View('8').endpoint.ip, Bench::Ip('8'));
+}
+
+TEST(Gossip, DoesNotIntroduceNodesWithoutAddressOrForgottenOnes) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Effects effects;
+  ASSERT_EQ(b.core->Forget(b.now, IdText('f'), effects), "");
+  Message m = b.From('b');
+  std::get<GossipBody>(m.body).entries = {b.About('8', kPrimary | kNoAddress), b.About('f', kReplica)};
+  b.Deliver(m);
+  EXPECT_FALSE(b.Knows('8'));
+  EXPECT_FALSE(b.Knows('f'));
+  b.now += 61000;
+  b.Deliver(m);
+  EXPECT_TRUE(b.Knows('f')) << "forgotten for sixty seconds";
+}
+
+TEST(Gossip, AStrangersMeetStartsAHandshake) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  size_t before = b.core->nodes().size();
+  b.Deliver(b.From('9', MessageType::kMeet), "10.1.1.1");
+  EXPECT_EQ(b.core->nodes().size(), before + 1);
+  bool dialled = false;
+  for (const OpenLink& open : All<OpenLink>(b.core->Handle(b.now, Tick{})))
+    dialled |= open.ip == "10.1.1.1" && open.bus_port == 17000;
+  EXPECT_TRUE(dialled);
+}
+
+// ---- addresses ----
+
+TEST(Address, FollowsANodeThatCallsFromElsewhere) {
+  Bench b(SixNodes('d'));
+  b.Settle();
+  LinkId before = b.View('a').outbound;
+  Effects effects = b.Deliver(b.From('a'), "10.7.7.7");
+  EXPECT_EQ(b.View('a').endpoint.ip, "10.7.7.7");
+  EXPECT_NE(b.View('a').outbound, before) << "the old link is closed";
+  auto follow = All<FollowPrimary>(effects);
+  ASSERT_EQ(follow.size(), 1u) << "replication is pointed at the new address";
+  EXPECT_EQ(follow[0].endpoint.ip, "10.7.7.7");
+}
+
+TEST(Address, AnnouncedWinsOverTheSocketsOne) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Message m = b.From('b');
+  m.header.ip = "203.0.113.5";
+  m.header.port = 9000;
+  b.Deliver(m);
+  EXPECT_EQ(b.View('b').endpoint.ip, "203.0.113.5");
+  EXPECT_EQ(b.View('b').endpoint.port, 9000);
+}
+
+TEST(Address, OfAFailingNodeIsBelievedFromANodeThatReachesIt) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Message m = b.From('c');
+  auto g = b.About('b', kPrimary);
+  g.ip = "10.8.8.8";
+  std::get<GossipBody>(m.body).entries = {g};
+  b.Deliver(m);
+  EXPECT_EQ(b.View('b').endpoint.ip, Bench::Ip('b')) << "reachable here: gossip does not move it";
+  b.dead.insert('b');
+  b.DeclareFailed('b', 'c');
+  b.Deliver(m);
+  EXPECT_EQ(b.View('b').endpoint.ip, "10.8.8.8");
+}
+
+TEST(Address, IsGivenUpWhenAnotherNodeAnswersThere) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Message m = b.From('9', MessageType::kPong);
+  std::string bytes = Encode(m);
+  Effects effects = b.core->Handle(b.now, MessageReceived{b.View('b').outbound, bytes, Bench::Ip('b'), "10.0.0.1"});
+  EXPECT_TRUE(b.View('b').is(kNoAddress));
+  EXPECT_EQ(b.View('b').outbound, 0u);
+  EXPECT_TRUE(Has<CloseLink>(effects));
+  EXPECT_NE(b.core->NodesText(b.now, false).find(IdText('b') + " :0@0 master,noaddr"), std::string::npos);
+  b.Deliver(b.From('b'), "10.6.6.6");
+  EXPECT_FALSE(b.View('b').is(kNoAddress));
+  EXPECT_EQ(b.View('b').endpoint.ip, "10.6.6.6");
+}
+
+TEST(Address, OwnOneIsForgottenWhenNoLongerAnnounced) {
+  Options options = Bench::DefaultOptions();
+  options.announced.ip = "203.0.113.1";
+  Bench b(SixNodes('a'), options);
+  EXPECT_EQ(b.core->me().endpoint.ip, "203.0.113.1");
+  Effects effects;
+  b.core->SetOptions(b.now, Bench::DefaultOptions(), effects);
+  EXPECT_EQ(b.core->me().endpoint.ip, "");
+  b.Deliver(b.From('b'));
+  EXPECT_EQ(b.core->me().endpoint.ip, "10.0.0.1");
+}
+
+// ---- what is sent ----
+
+TEST(Ping, CarriesThreeNodesOrATenthAndEverySuspect) {
+  std::vector<Node> nodes = {{'a', "master", '-', 1, "0-16383"}};
+  for (char c : std::string("bcdef0123456789")) nodes.push_back({c, "master", '-', 2});
+  Bench b(nodes);
+  b.Settle();
+  for (char c : {'0', '1', '2', '3', '4'}) b.dead.insert(c);
+  b.Run(800);
+  auto pings = b.SentOf(b.Run(1000), MessageType::kPing);
+  ASSERT_FALSE(pings.empty());
+  size_t suspects = 0;
+  for (const auto& [id, node] : b.core->nodes()) suspects += node.is(kPfail);
+  for (auto& sent : b.SentOf(b.Deliver(b.From('b')), MessageType::kPong)) {
+    std::set<NodeId> told;
+    size_t told_suspects = 0;
+    for (auto& g : std::get<GossipBody>(sent.message.body).entries) {
+      EXPECT_TRUE(told.insert(g.id).second) << "nobody twice";
+      EXPECT_NE(g.id, Id('a'));
+      told_suspects += (g.flags & kPfail) != 0;
+    }
+    EXPECT_EQ(told_suspects, suspects);
+    EXPECT_LE(told.size(), suspects + 3);
+  }
+}
+
+TEST(Ping, ExtensionsGoToWhoeverUnderstandsThem) {
+  Options options = Bench::DefaultOptions();
+  options.announced.hostname = "host-a";
+  options.human_nodename = "blue";
+  Bench b(SixNodes('a'), options);
+  Message old = b.From('b');
+  old.header.extensions = false;
+  std::get<GossipBody>(old.body).extensions = {};
+  auto pongs = b.SentOf(b.Deliver(old), MessageType::kPong);
+  ASSERT_EQ(pongs.size(), 1u);
+  EXPECT_TRUE(pongs[0].message.header.extensions) << "says that it would understand them";
+  EXPECT_FALSE(std::get<GossipBody>(pongs[0].message.body).extensions.shard_id);
+  pongs = b.SentOf(b.Deliver(b.From('c')), MessageType::kPong);
+  ASSERT_EQ(pongs.size(), 1u);
+  const Extensions& x = std::get<GossipBody>(pongs[0].message.body).extensions;
+  EXPECT_EQ(x.hostname, "host-a");
+  EXPECT_EQ(x.human_nodename, "blue");
+  EXPECT_EQ(x.shard_id, Id('a'));
+}
+
+TEST(Ping, OfAReplicaSpeaksForItsPrimary) {
+  Bench b(SixNodes('d'));
+  auto pongs = b.SentOf(b.Deliver(b.From('b')), MessageType::kPong);
+  ASSERT_EQ(pongs.size(), 1u);
+  const Header& h = pongs[0].message.header;
+  EXPECT_EQ(h.slots, Slots(0, 5460));
+  EXPECT_EQ(h.config_epoch, 1u);
+  EXPECT_EQ(h.primary, Id('a'));
+  EXPECT_TRUE(h.flags & kReplica);
+}
+
+TEST(Extensions, SetNamesAndShardsAndClearThemAgain) {
+  Bench b(SixNodes('a'));
+  Message m = b.From('b');
+  auto& x = std::get<GossipBody>(m.body).extensions;
+  x.hostname = "host-b";
+  x.human_nodename = "green";
+  x.shard_id = Id('7');
+  b.Deliver(m);
+  EXPECT_EQ(b.View('b').endpoint.hostname, "host-b");
+  EXPECT_EQ(b.View('b').human_nodename, "green");
+  EXPECT_EQ(b.View('b').shard_id, Id('7'));
+  b.Deliver(b.From('b'));
+  EXPECT_EQ(b.View('b').endpoint.hostname, "");
+  EXPECT_EQ(b.View('b').human_nodename, "");
+}
+
+TEST(Extensions, MoveAReplicaToItsPrimarysShard) {
+  Bench b(SixNodes('d'));
+  Message m = b.From('a');
+  std::get<GossipBody>(m.body).extensions.shard_id = Id('7');
+  b.Deliver(m);
+  EXPECT_EQ(b.core->me().shard_id, Id('7'));
+}
+
+TEST(Extensions, DoNotMakeUsForgetOurPrimaryOurselvesOrTheTeller) {
+  Bench b(SixNodes('d'));
+  Message m = b.From('b');
+  std::get<GossipBody>(m.body).extensions.forgotten = {{Id('a'), 60}, {Id('d'), 60}, {Id('b'), 60}, {Id('c'), 60}};
+  b.Deliver(m);
+  EXPECT_TRUE(b.Knows('a'));
+  EXPECT_TRUE(b.Knows('b'));
+  EXPECT_TRUE(b.Knows('d'));
+  EXPECT_FALSE(b.Knows('c'));
+}
+
+TEST(Publish, GoesToEverybodyOrToTheShard) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Effects effects;
+  b.core->BroadcastPublish(b.now, false, "c", "m", effects);
+  EXPECT_EQ(b.SentOf(effects, MessageType::kPublish).size(), 5u);
+  effects.clear();
+  b.core->BroadcastPublish(b.now, true, "c", "m", effects);
+  auto sharded = b.SentOf(effects, MessageType::kPublishShard);
+  ASSERT_EQ(sharded.size(), 1u);
+  EXPECT_EQ(sharded[0].to, 'd');
+  Message m = b.From('b', MessageType::kPublishShard);
+  m.body = PublishBody{"c", "m"};
+  auto heard = All<Publish>(b.Deliver(m));
+  ASSERT_EQ(heard.size(), 1u);
+  EXPECT_TRUE(heard[0].sharded);
+  m.header.sender = Id('9');
+  EXPECT_FALSE(Has<Publish>(b.Deliver(m))) << "strangers are not heard";
+}
+
+TEST(Core, IsTheSameAgainFromTheSameSeed) {
+  auto life = [] {
+    Net net(4);
+    for (size_t i = 1; i < 4; ++i) net.Meet(0, i);
+    net.Run(5000);
+    std::string all;
+    for (auto& host : net.hosts) all += host.core->NodesText(net.now, false) + host.core->InfoText(net.now);
+    return all;
+  };
+  EXPECT_EQ(life(), life());
+}
+
+}  // namespace
+}  // namespace tessera::cluster
