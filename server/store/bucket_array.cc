@@ -11,12 +11,13 @@
 namespace tessera::store {
 namespace {
 
+constexpr uint32_t kSpareBucketsMin = 8;  // of arrays in segments
 constexpr uint32_t kSpareBucketsMax = 256;
 
 uint32_t SparesOf(uint32_t total) {
   if (total < 8) return 0;
   if (total <= BucketArray::kSmallTotal) return 1;
-  return std::min(total / 16, kSpareBucketsMax);
+  return std::min(kSpareBucketsMin + total / 16, kSpareBucketsMax);
 }
 
 }  // namespace

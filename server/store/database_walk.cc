@@ -178,6 +178,7 @@ size_t Database::ExpireStep(size_t entry_budget, size_t& cost_budget, bool force
         STORE_CHECK(place != nullptr);
         EraseFound(key, place, ChangeKind::kExpired);
         ++expired;
+        ++pass.expired;
       }
     }
     if (pass.position < kEndPosition) break;
@@ -185,6 +186,11 @@ size_t Database::ExpireStep(size_t entry_budget, size_t& cost_budget, bool force
   }
   if (pass.slot == all.tables.size()) {
     pass.running = false;
+    // Deletions move entries, also to where the pass has been already: worth another look until one finds nothing.
+    if (pass.expired > 0) {
+      pass.last_large_second = 0;
+      *more_due = true;
+    }
   } else {
     *more_due = true;
   }

@@ -11,7 +11,7 @@ namespace tessera::store {
 namespace {
 
 // Cache lines one ExpireStep may touch besides the entries it deletes.
-constexpr size_t kExpireCostMax = 16384;
+constexpr size_t kExpireCostMax = 8192;
 // Hints of expiry are 16 bits of seconds; after a longer pause they are all looked at again.
 constexpr int64_t kHintTrustSeconds = 30000;
 constexpr uint32_t kResizeSearchTables = 1024;

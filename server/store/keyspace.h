@@ -297,9 +297,9 @@ class Keyspace {
   void Swap(int first, int second);
   void FlushAll();
 
-  // Active expiry in all databases: bounded work per call (about 1 ms with the default), resumed by the next one. Only
-  // in kDeleteExpired mode. Each deletion passes the door.
-  ExpireResult ExpireStep(size_t entry_budget = 1000);
+  // Active expiry in all databases: bounded work per call (well below 1 ms with the default), resumed by the next one.
+  // Only in kDeleteExpired mode. Each deletion passes the door.
+  ExpireResult ExpireStep(size_t entry_budget = 500);
   // Frees what Flush and DropSlot left behind; true when more can be freed now (running snapshots may hold some back).
   bool FreeStep(size_t entry_budget = 2000);
   // Moves running table resizes forward in idle time; true when some are left.

@@ -46,6 +46,7 @@ struct KeyspaceTables {
     bool force = false;
     uint32_t slot = 0;
     uint64_t position = 0;
+    uint64_t expired = 0;
     uint32_t last_large_second = 0;
   } expire_pass;
 };

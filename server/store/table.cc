@@ -13,6 +13,7 @@ constexpr int64_t kHintSecondsMax = 32000;
 // How many buckets a newcomer may push natives through.
 constexpr uint32_t kCascadeMax = 2048;
 constexpr uint32_t kBucketsPerChange = 2;
+constexpr uint32_t kFarFromHome = 6;
 constexpr int kRandomTries = 128;
 // Walking this many buckets counts like freeing an entry.
 constexpr uint32_t kFreeBucketsPerUnit = 16;
@@ -54,7 +55,7 @@ uint32_t* Table::Find(const StoreContext& context, uint64_t hash, std::string_vi
 bool Table::Insert(StoreContext& context, uint64_t hash, uint32_t handle) {
   if (resize_ != nullptr) {
     ResizeStep(context, kBucketsPerChange);
-  } else if (size_ >= GrowthLimit(buckets_.total())) {
+  } else if (size_ >= GrowthLimit()) {
     Grow(context);
   }
   if (buckets_.empty() || !Place(context, ArrayOf(PositionOf(hash)), hash, handle)) {
@@ -141,9 +142,8 @@ bool Table::Place(StoreContext& context, BucketArray& array, uint64_t hash, uint
   for (uint32_t carried_home = home;; ++end) {
     if (end >= array.total() || end - home > kCascadeMax || end - carried_home > Bucket::kReachMax) return false;
     if (!array.Ensure(context, end)) return false;
-    const Bucket& bucket = array[end];
-    if (bucket.Free() != 0) break;
-    if (bucket.Foreign() != Bucket::kAllPlaces) carried_home = end;
+    if (array[end].Free() != 0) break;
+    if (const auto victim = ChooseVictim(context, array, end, carried_home)) carried_home = victim->home;
   }
   struct {
     uint32_t handle;
@@ -155,13 +155,16 @@ bool Table::Place(StoreContext& context, BucketArray& array, uint64_t hash, uint
   int64_t first_expiry_ms = expiry_ms;
   for (uint32_t index = home + 1; index <= end; ++index) {
     Bucket& bucket = array[index];
-    const uint32_t candidates = index == end ? bucket.Free() : Bucket::kAllPlaces & ~bucket.Foreign();
-    if (candidates == 0) continue;
-    const uint32_t place = __builtin_ctz(candidates);
     const auto arriving = carried;
-    if (index != end) {
-      // The native may be the one the hint is about; taking the hint along is cheaper than looking at it.
-      carried = {bucket.handles[place], index, bucket.fingerprints[place], bucket.due_hint != 0,
+    uint32_t place;
+    if (index == end) {
+      place = __builtin_ctz(bucket.Free());
+    } else {
+      const auto victim = ChooseVictim(context, array, index, carried.home);
+      if (!victim) continue;
+      place = victim->place;
+      // The victim may be the one the hint is about; taking the hint along is cheaper than looking at it.
+      carried = {bucket.handles[place], victim->home, bucket.fingerprints[place], bucket.due_hint != 0,
                  bucket.due_hint != 0 ? HintSeconds(context, bucket.due_hint) : 0};
     }
     bucket.Put(place, arriving.fingerprint, arriving.handle, true);
@@ -174,6 +177,23 @@ bool Table::Place(StoreContext& context, BucketArray& array, uint64_t hash, uint
     native_land.set_reach(std::max(native_land.reach(), index - arriving.home));
   }
   return true;
+}
+
+// Whose place in a full bucket an entry at home in `carried_home` takes: a native's; when there is none and the entry
+// is far from home already, that of the foreigner with the shortest way, if shorter than the entry's own.
+std::optional<Table::Victim> Table::ChooseVictim(const StoreContext& context, const BucketArray& array, uint32_t index,
+                                                 uint32_t carried_home) {
+  const Bucket& bucket = array[index];
+  const uint32_t natives = Bucket::kAllPlaces & ~bucket.Foreign();
+  if (natives != 0) return Victim{static_cast<uint32_t>(__builtin_ctz(natives)), index};
+  if (index - carried_home < kFarFromHome) return std::nullopt;
+  Victim best{0, carried_home};
+  for (uint32_t place = 0; place < Bucket::kPlaces; ++place) {
+    const uint32_t home = HomeOfEntry(context, array, bucket.handles[place]);
+    if (home > best.home) best = {place, home};
+  }
+  if (best.home == carried_home) return std::nullopt;
+  return best;
 }
 
 void Table::RepairReach(const StoreContext& context, BucketArray& array, uint32_t home) {

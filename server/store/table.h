@@ -19,6 +19,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -119,6 +120,12 @@ class Table {
   }
   static uint32_t HomeOfEntry(const StoreContext& context, const BucketArray& array, uint32_t handle);
   Location Locate(uint64_t hash, uint32_t handle);
+  struct Victim {
+    uint32_t place;
+    uint32_t home;
+  };
+  static std::optional<Victim> ChooseVictim(const StoreContext& context, const BucketArray& array, uint32_t index,
+                                            uint32_t carried_home);
   bool Place(StoreContext& context, BucketArray& array, uint64_t hash, uint32_t handle);
   void RepairReach(const StoreContext& context, BucketArray& array, uint32_t home);
   void PullBack(const StoreContext& context, BucketArray& array, uint32_t bucket);
@@ -135,7 +142,7 @@ class Table {
   void StartStreaming(StoreContext& context, uint32_t total);
   void MoveHome(StoreContext& context);
   static uint32_t NextTotal(uint32_t total);
-  static uint32_t GrowthLimit(uint32_t total);
+  uint32_t GrowthLimit() const;
 
   BucketArray buckets_;
   std::unique_ptr<Resize> resize_;

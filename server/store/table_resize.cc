@@ -9,8 +9,8 @@ namespace tessera::store {
 namespace {
 
 // Entries per place, in percent.
-constexpr uint64_t kSmallFillMax = 92;
-constexpr uint64_t kLargeFillMax = 87;
+constexpr uint32_t kSmallFillMax = 92;  // of all places: the one spare bucket counts
+constexpr uint64_t kLargeFillMax = 87;  // of the homes' places
 constexpr uint64_t kFillMin = 45;
 constexpr uint64_t kFillAfterShrink = 72;
 constexpr uint32_t kNoLimitBelow = 8;  // arrays this small grow when a newcomer finds no place
@@ -23,10 +23,11 @@ void PrefetchEntries(const StoreContext& context, const BucketArray& array, uint
 
 }  // namespace
 
-uint32_t Table::GrowthLimit(uint32_t total) {
-  const uint64_t places = uint64_t{total} * Bucket::kPlaces;
-  if (total < kNoLimitBelow) return static_cast<uint32_t>(places);
-  return static_cast<uint32_t>(places * (total <= BucketArray::kSmallTotal ? kSmallFillMax : kLargeFillMax) / 100);
+uint32_t Table::GrowthLimit() const {
+  const uint32_t total = buckets_.total();
+  if (total < kNoLimitBelow) return total * Bucket::kPlaces;
+  if (total <= BucketArray::kSmallTotal) return total * Bucket::kPlaces * kSmallFillMax / 100;
+  return static_cast<uint32_t>(uint64_t{buckets_.homes()} * Bucket::kPlaces * kLargeFillMax / 100);
 }
 
 uint32_t Table::NextTotal(uint32_t total) {
