@@ -64,14 +64,18 @@ struct Node::Parts {
         commands(TableWithRenames(config)),
         watches(keyspace),
         disk(loop),
+        services{config,   options, keyspace, commands,    dispatcher, clients,   blocking,
+                 watches,  stats,   slowlog,  replication, durability, lifecycle, nullptr},
         dispatcher(services, stream),
         lifecycle(loop, services),
         durability(loop, disk, files, services, stream),
         replication(loop, disk, services, stream),
-        cluster(config.cluster_enabled ? std::make_unique<ClusterShell>(loop, files, services) : nullptr),
-        services{config,   options, keyspace, commands,    dispatcher, clients,   blocking,
-                 watches,  stats,   slowlog,  replication, durability, lifecycle, cluster.get()},
-        frontend(loop, services) {}
+        frontend(loop, services) {
+    if (config.cluster_enabled) {
+      cluster = std::make_unique<ClusterShell>(loop, files, services);
+      services.cluster = cluster.get();
+    }
+  }
 
   const config::Config& config;
   EventLoop loop;
@@ -85,17 +89,19 @@ struct Node::Parts {
   SlowLog slowlog;
   ReplicationStream stream;
   DiskThread disk;
-  // The parts refer to each other through `services`, which is complete before any of them runs.
+  // The parts refer to each other through `services`: it comes before them, so that they may keep references it holds;
+  // the parts behind those are used only once all are built.
+  Services services;
   Dispatcher dispatcher;
   Lifecycle lifecycle;
   Durability durability;
   Replication replication;
   std::unique_ptr<ClusterShell> cluster;
-  Services services;
   Frontend frontend;
   std::unique_ptr<boost::asio::signal_set> signals;
 
   void WireTurn();
+  store::ExpiryMode CurrentExpiryMode() const;
   void WireConfig(config::Options& options);
   void WatchSignals();
   void Cron();
@@ -112,6 +118,14 @@ Node::Node(config::Options& options) : parts_(std::make_unique<Parts>(options)) 
 
 Node::~Node() = default;
 
+// Who may delete what has expired: nobody while loading, only the primary when we follow one, and nobody while writes
+// are paused, because an expiry is a write too.
+store::ExpiryMode Node::Parts::CurrentExpiryMode() const {
+  if (durability.loading()) return store::ExpiryMode::kIgnore;
+  if (replication.is_replica() || clients.writes_paused(loop.now().mono_ms())) return store::ExpiryMode::kHideExpired;
+  return store::ExpiryMode::kDeleteExpired;
+}
+
 void Node::Parts::WireTurn() {
   loop.AtEndOfTurn([this] {
     durability.EndOfTurn();
@@ -121,9 +135,9 @@ void Node::Parts::WireTurn() {
   durability.OnSynced([this] { frontend.OnLogSynced(); });
   loop.AddBackgroundWork([this] {
     keyspace.SetNow(loop.now().unix_ms);
-    bool more = keyspace.FreeStep();
-    if (!durability.loading()) more |= keyspace.ExpireStep().more_due;
-    return more;
+    keyspace.SetExpiryMode(CurrentExpiryMode());
+    const bool more = keyspace.FreeStep();
+    return keyspace.ExpireStep().more_due || more;
   });
   loop.Every(kCronMs, [this] { Cron(); });
 }

@@ -156,7 +156,6 @@ std::string Durability::LoadAtStart() {
     return impl_->loader.get() == loader && (busy = loader->Step(impl_->loop.now().unix_ms));
   });
   d.loop.RunUntil([&] { return !busy; });
-  d.services.keyspace.SetExpiryMode(store::ExpiryMode::kDeleteExpired);
   const std::string error = d.loader->error();
   d.figures.last_load_keys_loaded = d.loader->keys_loaded();
   d.figures.last_load_keys_expired = d.loader->keys_expired();
