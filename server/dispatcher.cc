@@ -21,6 +21,13 @@ namespace {
 
 constexpr size_t kErrorKindsMax = 128;
 
+// What the cluster answers in place of a command; clients act on it, also when it answers EXEC.
+bool IsRedirection(std::string_view error) {
+  for (std::string_view code : {"MOVED ", "ASK ", "TRYAGAIN ", "CROSSSLOT ", "CLUSTERDOWN "})
+    if (error.starts_with(code)) return true;
+  return false;
+}
+
 bool CanWrite(const CommandRow& row) { return row.has(kWrite | kMayReplicate); }
 
 }  // namespace
@@ -41,7 +48,7 @@ Dispatcher::Outcome Dispatcher::Execute(Session& session, std::span<const std::s
   const bool muted = session.reply_mode == ReplyMode::kOff || session.reply_mode == ReplyMode::kSkip;
   Outcome outcome = Outcome::kDone;
   if (found == CommandTable::Found::kUnknown) {
-    Refuse(session, nullptr, session.authenticated ? UnknownCommandText(argv) : "NOAUTH Authentication required.");
+    Refuse(session, nullptr, UnknownCommandText(argv));
   } else if (found == CommandTable::Found::kUnknownSubcommand) {
     std::string container(parent->name);
     for (char& c : container) c = static_cast<char>(std::toupper(c));
@@ -139,6 +146,14 @@ void Dispatcher::Refuse(Session& session, const CommandRow* row, std::string_vie
   if (session.transaction.open) session.transaction.failed = true;
   if (row != nullptr) ++services_.stats.per_command[row].rejected_calls;
   session.asking = false;
+  if (row != nullptr && row->has(kEndsTransaction)) {
+    services_.watches.Unwatch(session);
+    session.transaction = {};
+    if (!IsRedirection(error)) {
+      session.reply.Error(fmt::format("EXECABORT Transaction discarded because of: {}", error));
+      return CountError(session.reply.last_error_code());
+    }
+  }
   session.reply.Error(error);
   CountError(session.reply.last_error_code());
 }

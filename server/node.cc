@@ -21,6 +21,7 @@
 #include "server/durability/durability.h"
 #include "server/lifecycle.h"
 #include "server/log.h"
+#include "server/metrics.h"
 #include "server/net/disk_thread.h"
 #include "server/net/event_loop.h"
 #include "server/net/frontend.h"
@@ -202,6 +203,7 @@ void Node::Parts::Cron() {
   stats.output_bytes.Sample(now.mono_us, stats.net_output_bytes);
   stats.repl_input_bytes.Sample(now.mono_us, stats.net_repl_input_bytes);
   stats.repl_output_bytes.Sample(now.mono_us, stats.net_repl_output_bytes);
+  stats.peak_memory = std::max<size_t>(stats.peak_memory, UsedMemory(keyspace));
   keyspace.ResizeStep();
   blocking.WakeExpired(now.mono_us);
   if (clients.any_pause()) clients.ReleasePaused(now.mono_ms());

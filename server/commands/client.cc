@@ -107,57 +107,14 @@ void ClientList(CommandContext& ctx) {
   ctx.reply.Verbatim("txt", text);
 }
 
-// Reads the filters of the new form; an error is answered here.
-bool ReadKillFilters(CommandContext& ctx, ClientFilter& filter, bool& skip_me) {
-  ArgReader args(ctx.argv, 2);
-  auto fail = [&ctx](std::string_view error) {
-    ctx.reply.Error(error);
-    return false;
-  };
-  while (args.HasNext()) {
-    if (args.Check("ID", 1)) {
-      const auto id = protocol::ParseInt64(args.Next());
-      if (!id || *id <= 0) return fail("ERR client-id should be greater than 0");
-      filter.id = static_cast<uint64_t>(*id);
-    } else if (args.Check("TYPE", 1)) {
-      const std::string_view name = args.Next();
-      filter.type = ClientTypeByName(name);
-      if (!filter.type) return fail(fmt::format("ERR Unknown client type '{}'", name));
-    } else if (args.Check("ADDR", 1)) {
-      filter.address = args.Next();
-    } else if (args.Check("LADDR", 1)) {
-      filter.local_address = args.Next();
-    } else if (args.Check("USER", 1)) {
-      filter.user = args.Next();
-      if (*filter.user != "default") return fail(fmt::format("ERR No such user '{}'", *filter.user));
-    } else if (args.Check("MAXAGE", 1)) {
-      const auto age = protocol::ParseInt64(args.Next());
-      if (!age) return fail("ERR maxage is not an integer or out of range");
-      if (*age <= 0) return fail("ERR maxage should be greater than 0");
-      filter.max_age_s = *age;
-    } else if (args.Check("SKIPME", 1)) {
-      if (args.Check("yes")) {
-        skip_me = true;
-      } else if (args.Check("no")) {
-        skip_me = false;
-      } else {
-        return fail(kSyntaxError);
-      }
-    } else {
-      return fail(kSyntaxError);
-    }
-  }
-  return true;
-}
-
 void ClientKill(CommandContext& ctx) {
   const bool old_form = ctx.argv.size() == 3;
   ClientFilter filter;
   bool skip_me = !old_form;
   if (old_form) {
     filter.address = ctx.argv[2];
-  } else if (!ReadKillFilters(ctx, filter, skip_me)) {
-    return;
+  } else if (const std::string error = ReadClientFilter(ctx.argv.subspan(2), filter, skip_me); !error.empty()) {
+    return ctx.reply.Error(error);
   }
   std::vector<Session*> victims;
   for (const auto& [id, session] : ctx.services.clients.all())

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "protocol/args.h"
+#include "protocol/number.h"
 
 namespace tessera {
 namespace {
@@ -73,6 +74,40 @@ bool ClientFilter::Matches(const Session& session, int64_t now_us) const {
   return (!id || session.id == *id) && (!type || TypeOf(session) == *type) && (!user || session.user == *user) &&
          (!address || session.peer == *address) && (!local_address || session.local == *local_address) &&
          (!max_age_s || (now_us - session.created_us) / 1000000 >= *max_age_s);
+}
+
+std::string ReadClientFilter(std::span<const std::string_view> words, ClientFilter& filter, bool& skip_me) {
+  protocol::ArgReader args(words, 0);
+  while (args.HasNext()) {
+    if (args.Check("ID", 1)) {
+      const auto id = protocol::ParseInt64(args.Next());
+      if (!id || *id <= 0) return "ERR client-id should be greater than 0";
+      filter.id = static_cast<uint64_t>(*id);
+    } else if (args.Check("TYPE", 1)) {
+      const std::string_view name = args.Next();
+      filter.type = ClientTypeByName(name);
+      if (!filter.type) return fmt::format("ERR Unknown client type '{}'", name);
+    } else if (args.Check("ADDR", 1)) {
+      filter.address = args.Next();
+    } else if (args.Check("LADDR", 1)) {
+      filter.local_address = args.Next();
+    } else if (args.Check("USER", 1)) {
+      filter.user = args.Next();
+      if (*filter.user != "default") return fmt::format("ERR No such user '{}'", *filter.user);
+    } else if (args.Check("MAXAGE", 1)) {
+      const auto age = protocol::ParseInt64(args.Next());
+      if (!age) return "ERR maxage is not an integer or out of range";
+      if (*age <= 0) return "ERR maxage should be greater than 0";
+      filter.max_age_s = *age;
+    } else if (args.Check("SKIPME", 1)) {
+      const std::string_view answer = args.Next();
+      skip_me = protocol::EqualsIgnoreCase(answer, "yes");
+      if (!skip_me && !protocol::EqualsIgnoreCase(answer, "no")) args.SyntaxError();
+    } else {
+      args.SyntaxError();
+    }
+  }
+  return args.error();
 }
 
 }  // namespace tessera

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -32,5 +33,8 @@ struct ClientFilter {
   std::optional<int64_t> max_age_s;  // older than this
   bool Matches(const Session& session, int64_t now_us) const;
 };
+// The filters of CLIENT KILL: option, value, option, value ... `skip_me` changes only when SKIPME is given. Returns the
+// error reply, or an empty string.
+std::string ReadClientFilter(std::span<const std::string_view> words, ClientFilter& filter, bool& skip_me);
 
 }  // namespace tessera

@@ -39,6 +39,7 @@ enum CommandFlag : uint64_t {
   kSentinelOnlyDocs = 1ull << 41,
   kUntouched = 1ull << 42,           // does not count as the client's activity for OBJECT IDLETIME (OBJECT, DEBUG ...)
   kMovesSlots = 1ull << 44,          // served here though its slot is migrating or importing (MIGRATE)
+  kEndsTransaction = 1ull << 45,       // EXEC: when it is refused, the transaction is over
   kWhilePaused = 1ull << 43,         // goes on though CLIENT PAUSE ALL holds the others back
 };
 
@@ -92,6 +93,10 @@ struct KeySpec {
   int keynum_index = 0;           // kKeyNum: where the count stands, relative to the beginning
   int first_key = 0;              // kKeyNum
   std::string_view notes = {};
+  // An empty argument there is no key: the specifications that follow tell the keys then, and only then (MIGRATE).
+  bool empty_is_none = false;
+  // What the command does to the key, where that depends on its arguments (kKeyVariableFlags).
+  uint16_t (*flags_of)(std::span<const std::string_view> argv) = nullptr;
 };
 
 // A command's arguments as COMMAND DOCS tells them.

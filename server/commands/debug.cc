@@ -63,6 +63,11 @@ void DebugPopulate(CommandContext& ctx) {
   ctx.reply.Ok();
 }
 
+void DebugSetActiveExpire(CommandContext& ctx) {
+  ctx.keyspace.SetActiveExpiry(ctx.argv[2] != "0");
+  ctx.reply.Ok();
+}
+
 // Values of every RESP type, for tests of client libraries.
 void DebugProtocol(CommandContext& ctx) {
   protocol::ReplyWriter& reply = ctx.reply;
@@ -121,6 +126,8 @@ constexpr Word kWords[] = {
     {"populate", 3, 5, DebugPopulate, "POPULATE <count> [<prefix>] [<size>]",
      "Creates keys <prefix>:<number> that do not exist yet; nothing is propagated."},
     {"protocol", 3, 3, DebugProtocol, "PROTOCOL <type>", "Answers with a value of this type."},
+    {"set-active-expire", 3, 3, DebugSetActiveExpire, "SET-ACTIVE-EXPIRE <0|1>",
+     "Says whether expired keys are deleted before somebody asks for them."},
     {"sleep", 3, 3, DebugSleep, "SLEEP <seconds>", "Stops the server for this long; decimals are allowed."},
     {"stringmatch-len", 4, 4, DebugStringmatchLen, "STRINGMATCH-LEN <length> <pattern>",
      "Matches the pattern against that many letters A."},

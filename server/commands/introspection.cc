@@ -200,7 +200,7 @@ void CommandInfo(CommandContext& ctx) {
     if (const CommandRow* row = FindByFullName(ctx.services.commands, name)) {
       WriteInfo(ctx.reply, ctx.services.commands, *row);
     } else {
-      ctx.reply.NullArray();
+      ctx.reply.Null();
     }
   }
 }

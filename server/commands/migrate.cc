@@ -62,7 +62,7 @@ void MigrateCommand(CommandContext& ctx) {
 
 // ---- rows
 
-constexpr KeySpec kMigrateKeys[] = {{.flags = kKeyRW | kKeyAccess | kKeyDelete, .index = 3},
+constexpr KeySpec kMigrateKeys[] = {{.flags = kKeyRW | kKeyAccess | kKeyDelete, .index = 3, .empty_is_none = true},
                                     {.flags = kKeyRW | kKeyAccess | kKeyDelete | kKeyIncomplete,
                                      .begin = KeySpec::Begin::kKeyword,
                                      .index = -2,

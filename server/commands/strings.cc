@@ -258,9 +258,16 @@ void MSetNx(CommandContext& ctx) {
 
 // ---- rows
 
+// SET with GET also reads.
+uint16_t SetKeyFlags(Argv argv) {
+  for (size_t i = 3; i < argv.size(); ++i)
+    if (protocol::EqualsIgnoreCase(argv[i], "get")) return kKeyRW | kKeyAccess | kKeyUpdate;
+  return kKeyOW | kKeyUpdate;
+}
 constexpr KeySpec kSetKeys[] = {{.flags = kKeyRW | kKeyAccess | kKeyUpdate | kKeyVariableFlags,
                                  .index = 1,
-                                 .notes = "GET also reads, so flags vary"}};
+                                 .notes = "GET also reads, so flags vary",
+                                 .flags_of = SetKeyFlags}};
 constexpr ArgSpec kSetCondition[] = {{.name = "nx", .type = ArgType::kPureToken, .token = "NX"},
                                      {.name = "xx", .type = ArgType::kPureToken, .token = "XX"}};
 constexpr ArgSpec kSetExpiration[] = {

@@ -113,7 +113,10 @@ bool FindKeys(const CommandRow& row, std::span<const std::string_view> argv, std
     if (first >= argc && spec.begin == KeySpec::Begin::kKeyword) continue;
     for (int i = first; i <= last; i += step) {
       if (i < 1 || i >= argc) return false;
-      keys.push_back({i, spec.flags});
+      if (spec.empty_is_none && argv[i].empty()) continue;
+      const uint16_t flags = spec.flags_of != nullptr ? spec.flags_of(argv) : spec.flags;
+      keys.push_back({i, static_cast<uint16_t>(flags & ~kKeyIncomplete)});
+      if (spec.empty_is_none) return true;
     }
   }
   return true;

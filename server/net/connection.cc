@@ -146,6 +146,8 @@ size_t Connection::Process(std::string_view bytes) {
   size_t used = 0;
   processing_ = true;
   const int64_t wall_ms = frontend_.loop().now().unix_ms;
+  // What came before in this turn is not the first command's time.
+  dispatcher.set_last_us(std::max(dispatcher.last_us(), frontend_.loop().now().mono_us));
   bool starved = false;
   while (!starved && used < bytes.size() && MayProcess()) {
     // Until a client is authenticated, the next command may change how the one after it is to be read.

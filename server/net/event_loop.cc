@@ -47,9 +47,7 @@ class PeriodicTimer : public EventLoop::Timer {
 }  // namespace
 
 // Descriptors are touched by the loop's thread only; Post from other threads stays safe under this hint.
-EventLoop::EventLoop() : io_(std::make_unique<boost::asio::io_context>(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO)) {
-  now_ = ReadClock();
-}
+EventLoop::EventLoop() : io_(std::make_unique<boost::asio::io_context>(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO)) {}
 EventLoop::~EventLoop() = default;
 
 void EventLoop::Post(std::function<void()> task) { boost::asio::post(*io_, std::move(task)); }
@@ -72,8 +70,8 @@ void EventLoop::RunUntil(const std::function<bool()>& done) {
 
 void EventLoop::Turn() {
   int handled = 0;
+  stale_ = true;
   if (!busy_) handled = static_cast<int>(io_->run_one_for(std::chrono::milliseconds(100)));
-  now_ = ReadClock();
   while (handled < kHandlersPerTurn && io_->poll_one() != 0) ++handled;
   if (io_->stopped()) io_->restart();
   busy_ = false;

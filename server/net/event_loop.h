@@ -45,7 +45,13 @@ class EventLoop {
   void AddBackgroundWork(std::function<bool()> slice) { background_.push_back(std::move(slice)); }
 
   // The current turn's clock reading.
-  const Now& now() const { return now_; }
+  const Now& now() const {
+    if (stale_) {
+      now_ = ReadClock();
+      stale_ = false;
+    }
+    return now_;
+  }
   boost::asio::io_context& io() { return *io_; }
 
  private:
@@ -55,7 +61,8 @@ class EventLoop {
   std::vector<std::function<void()>> end_of_turn_;
   std::vector<std::function<bool()>> background_;
   std::vector<std::unique_ptr<Timer>> periodic_;
-  Now now_;
+  mutable Now now_;            // read when first asked for in a turn, so that waiting does not age it
+  mutable bool stale_ = true;
   bool stopped_ = false;
   bool busy_ = false;
 };

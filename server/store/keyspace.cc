@@ -99,7 +99,7 @@ void Keyspace::FlushAll() {
 
 ExpireResult Keyspace::ExpireStep(size_t entry_budget) {
   ExpireResult result;
-  if (expiry_mode_ != ExpiryMode::kDeleteExpired) return result;
+  if (expiry_mode_ != ExpiryMode::kDeleteExpired || !active_expiry_) return result;
   const int64_t now_seconds = now_ms_ / 1000;
   const bool force = std::abs(now_seconds - last_expire_seconds_) > kHintTrustSeconds;
   last_expire_seconds_ = now_seconds;

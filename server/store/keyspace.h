@@ -300,6 +300,8 @@ class Keyspace {
   // Active expiry in all databases: bounded work per call (well below 1 ms with the default), resumed by the next one.
   // Only in kDeleteExpired mode. Each deletion passes the door.
   ExpireResult ExpireStep(size_t entry_budget = 500);
+  // For tests of lazy expiry: without, ExpireStep does nothing.
+  void SetActiveExpiry(bool on) { active_expiry_ = on; }
   // Frees what Flush and DropSlot left behind; true when more can be freed now (running snapshots may hold some back).
   bool FreeStep(size_t entry_budget = 2000);
   // Moves running table resizes forward in idle time; true when some are left.
@@ -315,6 +317,7 @@ class Keyspace {
   KeyspaceOptions options_;
   int64_t now_ms_ = 0;
   ExpiryMode expiry_mode_ = ExpiryMode::kDeleteExpired;
+  bool active_expiry_ = true;
   AccessPolicy access_policy_ = AccessPolicy::kLru;
   int lfu_log_factor_ = 10;
   int lfu_decay_minutes_ = 1;
