@@ -24,6 +24,9 @@ inline bool InHandshake(const NodeView& n) { return n.is(kHandshake); }
 // Members of the electorate: primaries that serve slots.
 inline bool Votes(const NodeView& n) { return IsPrimary(n) && n.slot_count > 0; }
 
+// The role of `flags` as somebody else sent them: one at most.
+inline uint16_t RoleIn(uint16_t flags) { return flags & kReplica ? kReplica : flags & kPrimary; }
+
 inline size_t FirstSlot(const SlotSet& set) { return set._Find_first(); }
 inline size_t NextSlot(const SlotSet& set, size_t slot) { return set._Find_next(slot); }
 

@@ -145,7 +145,7 @@ void Core::Impl::LearnGossip(const GossipBody& body, NodeView* sender) {
     if (!node) {
       // Only somebody known may introduce nodes, or two clusters would merge by an address used twice.
       if (!sender || (g.flags & (kNoAddress | kHandshake)) || IsForgotten(g.id) || g.ip.empty()) continue;
-      uint16_t flags = g.flags & (kPrimary | kReplica | kFail | kNoFailover);
+      uint16_t flags = static_cast<uint16_t>(RoleIn(g.flags) | (g.flags & (kFail | kNoFailover)));
       node = AddNode(g.id, flags);
       node->endpoint.ip = g.ip;
       node->endpoint.port = port;

@@ -126,8 +126,7 @@ bool Core::Impl::CompleteHandshake(Received& r) {
     }
     if (Lookup(r.header.sender)) return false;  // a temporary name of ours; never happens by chance
     RenameNode(peer, r.header.sender);
-    peer->flags =
-        static_cast<uint16_t>((peer->flags & ~(kHandshake | kMeet)) | (r.header.flags & (kPrimary | kReplica)));
+    peer->flags = static_cast<uint16_t>((peer->flags & ~(kHandshake | kMeet)) | RoleIn(r.header.flags));
     Say(Severity::kNotice, "Handshake with node {} completed", NodeName(*peer));
     WantSave();
     r.sender = peer;
