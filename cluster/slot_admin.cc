@@ -19,7 +19,7 @@ Core::Error Core::AddSlots(Millis now, const SlotSet& slots, Effects& effects) {
     d.AssignSlot(static_cast<Slot>(slot), d.me);
   }
   d.state_check_wanted = true;
-  d.WantSave();
+  d.WantDurableSave();
   return "";
 }
 
@@ -102,7 +102,11 @@ Core::Error Core::Impl::SetSlotNode(Slot slot, std::string_view id, size_t keys_
   if (keys_in_slot == 0) migrating_to[slot] = nullptr;
   AssignSlot(slot, node);
   state_check_wanted = true;
-  WantSave();
+  // The giver lets go as soon as it hears of our claim, so a power loss must not take the claim back.
+  if (node == me)
+    WantDurableSave();
+  else
+    WantSave();
   if (was_mine && node != me && me->slot_count == 0 && options.allow_replica_migration) {
     Say(Severity::kNotice, "The last slot was given to {}. Becoming its replica", NodeName(*node));
     BecomeReplicaOf(node);

@@ -188,6 +188,18 @@ TEST_F(Scenario, AnEpochSetByHandIsOnDiskBeforeAnybodyHearsOfIt) {
   Agreement();
 }
 
+// 1. Node 6 gets slots by SETSLOT, of which only the first raises its epoch. 2. The giver hears it and lets go. 3. Node 6
+// loses power: the slots would be nobody's if its claim was not on disk. (Seed 1220.)
+TEST_F(Scenario, SlotsTakenByHandSurviveAPowerLoss) {
+  World& w = Cluster(3, 3, 1);
+  w.Reshard({0, 1, 2, 3, 4}, 0, 6, -1);
+  ASSERT_TRUE(w.RunUntil(10000, [&] { return Counted("slots moved") == 5; }));
+  w.Crash(6, World::Death::kPower);
+  w.Restart(6);
+  ASSERT_TRUE(Agreement());
+  EXPECT_EQ(w.core(6).me().slot_count, 5);
+}
+
 // 1. Node 0 hears of a new epoch from another node and passes it on. 2. Its power fails. 3. Back from its disk it must
 // not be in an older epoch than the one it told.
 TEST_F(Scenario, AnEpochHeardFromOthersSurvivesAPowerLoss) {
