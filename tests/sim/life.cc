@@ -73,7 +73,7 @@ class Life {
     if (troubles_ & kSaveFailures) c.save_failure = 0.002;
     if (troubles_ & kEffectCrashes) c.effect_crash = 0.01;
     trouble_ms_ = c.options.node_timeout_ms * random_.Between(15, 30);
-    pace_ms_ = c.options.node_timeout_ms * random_.Between(2, 15) / 5;
+    pace_ms_ = c.options.node_timeout_ms * random_.Between(1, 9) / 5;
     shape_ = fmt::format("{}+{}+{} nodes, timeout {}", c.primaries, c.replicas, c.spares, c.options.node_timeout_ms);
     if (calm_) shape_ += ", calm";
     for (size_t i = 0; i < std::size(kTroubleNames); ++i)

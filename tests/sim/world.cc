@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "cluster/message.h"
 #include "fmt/core.h"
@@ -23,7 +24,12 @@ template <class... F>
 Overloaded(F...) -> Overloaded<F...>;
 
 uint64_t HashOf(std::string_view bytes) {
-  uint64_t h = 0xcbf29ce484222325ull;
+  uint64_t h = 0xcbf29ce484222325ull ^ bytes.size(), word = 0;
+  for (; bytes.size() >= sizeof word; bytes.remove_prefix(sizeof word)) {
+    std::memcpy(&word, bytes.data(), sizeof word);
+    h = (h ^ word) * 0x9e3779b97f4a7c15ull;
+    h ^= h >> 29;
+  }
   for (unsigned char c : bytes) h = (h ^ c) * 0x100000001b3ull;
   return h;
 }
