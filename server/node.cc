@@ -21,6 +21,7 @@
 #include "server/durability/durability.h"
 #include "server/lifecycle.h"
 #include "server/log.h"
+#include "server/migrator.h"
 #include "server/metrics.h"
 #include "server/net/disk_thread.h"
 #include "server/net/event_loop.h"
@@ -71,7 +72,9 @@ struct Node::Parts {
         lifecycle(loop, services),
         durability(loop, disk, files, services, stream),
         replication(loop, disk, services, stream),
+        migrator(loop, services),
         frontend(loop, services) {
+    services.migrator = &migrator;
     if (config.cluster_enabled) {
       cluster = std::make_unique<ClusterShell>(loop, files, services);
       services.cluster = cluster.get();
@@ -98,6 +101,7 @@ struct Node::Parts {
   Durability durability;
   Replication replication;
   std::unique_ptr<ClusterShell> cluster;
+  Migrator migrator;
   Frontend frontend;
   std::unique_ptr<boost::asio::signal_set> signals;
 

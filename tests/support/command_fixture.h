@@ -45,12 +45,12 @@ class CommandFixture : private StreamSink {
       : keyspace(keyspace_options),
         watches(keyspace),
         disk(loop),
+        services{options.config(), options, keyspace, commands,    dispatcher, clients,   blocking,
+                 watches,          stats,   slowlog,  replication, durability, lifecycle, nullptr},
         dispatcher(services, stream),
         lifecycle(loop, services),
         durability(loop, disk, files, services, stream),
         replication(loop, disk, services, stream),
-        services{options.config(), options, keyspace, commands,    dispatcher, clients,   blocking,
-                 watches,          stats,   slowlog,  replication, durability, lifecycle, nullptr},
         session(clients.NextId()) {
     keyspace.AddObserver(&dispatcher);
     keyspace.AddObserver(&watches);
@@ -105,11 +105,11 @@ class CommandFixture : private StreamSink {
   SlowLog slowlog;
   ReplicationStream stream;
   DiskThread disk;
+  Services services;  // before the parts, which may keep references it holds
   Dispatcher dispatcher;
   Lifecycle lifecycle;
   Durability durability;
   Replication replication;
-  Services services;
   Session session;
 
  private:
