@@ -51,7 +51,7 @@ int64_t ArgReader::NextIntBetween(int64_t min, int64_t max, std::string_view err
     return 0;
   }
   if (*value < min || *value > max) {
-    Fail(error.empty() ? fmt::format("ERR value is out of range, must be between {} and {}", min, max)
+    Fail(error.empty() ? fmt::format("ERR value is out of range, value must between {} and {}", min, max)
                        : std::string(error));
     return 0;
   }

@@ -167,7 +167,7 @@ TEST(ArgReader, ChecksRanges) {
   EXPECT_EQ(narrow.error(), kOutOfRange);
   ArgReader between(argv);
   between.NextIntBetween(0, 10);
-  EXPECT_EQ(between.error(), "ERR value is out of range, must be between 0 and 10");
+  EXPECT_EQ(between.error(), "ERR value is out of range, value must between 0 and 10");
   ArgReader good(argv);
   EXPECT_EQ(good.NextInt<int16_t>(), 300);
   EXPECT_EQ(good.NextIntBetween(5, 5), 5);
