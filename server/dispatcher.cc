@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <bit>
+#include <utility>
 
 #include "server/blocking.h"
 #include "server/clients.h"
@@ -70,11 +71,12 @@ Dispatcher::Outcome Dispatcher::Execute(Session& session, std::span<const std::s
     } else if (session.transaction.open && !row->has(kTransactionControl)) {
       Queue(session, *row, argv);
     } else {
-      const bool asking = session.asking;
+      const bool asking = std::exchange(session.asking, false);
       BeginUnit();
       Call(session, *row, argv, wall_ms);
       EndUnit();
-      if (asking) session.asking = false;
+      // ASKING before MULTI is meant for the whole transaction.
+      if (asking && session.transaction.open) session.asking = true;
       if (CanWrite(*row) || row->has(kTransactionControl)) session.written_offset = stream_.offset();
       if (session.is_blocked()) outcome = Outcome::kBlocked;
     }

@@ -46,7 +46,7 @@ std::string ClusterShell::AddKeys(Query& query, const CommandRow& row, std::span
 }
 
 std::string ClusterShell::Route(const Session& session, const CommandRow& row, std::span<const std::string_view> argv) {
-  const bool exec = row.has(kTransactionControl) && session.transaction.open;
+  const bool exec = row.has(kEndsTransaction) && session.transaction.open;
   if (row.keys.empty() && !exec) return {};
   // The usual case: one key, at a fixed place, in a slot that is settled here.
   if (!exec && row.keys.size() == 1) {
@@ -58,7 +58,7 @@ std::string ClusterShell::Route(const Session& session, const CommandRow& row, s
   }
   Query query;
   if (exec) {
-    if (row.arity != 1 || session.transaction.failed) return {};  // MULTI and WATCH inside MULTI fail by themselves
+    if (session.transaction.failed) return {};  // EXEC refuses by itself
     std::vector<std::string_view> words;
     for (const QueuedCommand& command : session.transaction.commands) {
       words.assign(command.argv.begin(), command.argv.end());
@@ -102,6 +102,7 @@ std::string ClusterShell::Judge(const Query& query, const Session& session) {
   if (query.moves_slots && (to != nullptr || from != nullptr)) return {};
   if (to != nullptr && mine && query.missing > 0) {
     if (query.existing > 0) return "TRYAGAIN Multiple keys request during rehashing of slot";
+    if (to->id == core_->self()) return {};  // an operator's slip; sending the client here again would not help
     return fmt::format("ASK {} {}:{}", slot, PreferredHost(*to), to->endpoint.port);
   }
   if (from != nullptr && session.asking) {

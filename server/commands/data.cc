@@ -41,7 +41,9 @@ bool ReadDatabase(CommandContext& ctx, std::string_view text, int& db) {
     ctx.reply.Error(fmt::format("ERR value is out of range, value must between {} and {}", kMin, kMax));
     return false;
   }
-  if (wanted < 0 || wanted >= ctx.keyspace.database_count()) {
+  // A cluster has one database; another configured number is refused by the handlers, as not allowed there.
+  const int64_t count = ctx.keyspace.cluster() ? ctx.services.config.databases : ctx.keyspace.database_count();
+  if (wanted < 0 || wanted >= count) {
     ctx.reply.Error(kDbOutOfRange);
     return false;
   }
