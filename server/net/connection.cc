@@ -156,6 +156,7 @@ size_t Connection::Process(std::string_view bytes) {
     size_t parsed = used;
     std::string error;
     parser_.limits().authenticated = session_.authenticated;
+    parser_.limits().max_bulk = static_cast<size_t>(services.config.proto_max_bulk_len);
     while (count < ahead && parsed < bytes.size()) {
       const bool is_inline = bytes[parsed] != '*';
       const auto result = parser_.Parse(bytes.substr(parsed), batch[count]);
