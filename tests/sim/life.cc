@@ -36,10 +36,15 @@ class Life {
  public:
   Life(uint64_t seed, bool trace) : random_(seed * 0x9e3779b97f4a7c15ull + 1), world_(Shape(seed, trace)) {}
 
-  LifeResult Run() {
+  LifeResult Run(bool trace) {
     world_.CreateCluster();
     if (!world_.violated()) Suffer();
     if (!world_.violated()) Recover();
+    if (trace && world_.violated())
+      for (int n = 0; n < world_.size(); ++n)
+        if (world_.IsAlive(n))
+          fmt::print("---- n{}\n{}{}", n, world_.core(n).InfoText(world_.LocalTime(n)),
+                     world_.core(n).NodesText(world_.LocalTime(n), false));
     LifeResult r;
     r.violation = world_.violation();
     r.shape = shape_;
@@ -246,12 +251,18 @@ class Life {
   }
 
   void Recover() {
-    world_.RunUntil(60000, [&] { return !world_.ReshardRunning(); });
+    world_.RunUntil(1000000, [&] { return !world_.ReshardRunning(); });  // all slots of a node take minutes
     world_.Heal();
     // A forgotten node may come back a minute later, not before; clocks may have jumped meanwhile.
     if (CounterOf("nodes forgotten") + CounterOf("nodes reset and forgotten") > 0) world_.Run(100000);
     Millis healed = world_.now();
     Millis limit = 20000 + 30 * timeout();
+    // What an operator asked for before may still succeed.
+    world_.RunUntil(10000, [&] {
+      for (int n = 0; n < world_.size(); ++n)
+        if (world_.core(n).ManualFailoverInProgress()) return false;
+      return true;
+    });
     std::string why;
     world_.Run(timeout());
     world_.SettleOpenSlots();
@@ -294,6 +305,6 @@ class Life {
 
 }  // namespace
 
-LifeResult Live(uint64_t seed, bool trace) { return Life(seed, trace).Run(); }
+LifeResult Live(uint64_t seed, bool trace) { return Life(seed, trace).Run(trace); }
 
 }  // namespace tessera::sim

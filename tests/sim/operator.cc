@@ -148,6 +148,11 @@ void World::DanceStep(std::shared_ptr<Dance> d) {
         Count("slots moved");
         break;
       }
+      // A target that was replaced meanwhile must not be named any more: the slot would be nobody's at `node`.
+      if (order > 0 && !core(d->target).me().slots.test(slot)) {
+        error = "the target lost the slot";
+        break;
+      }
       if (!Running(node) || !core(node).me().is(cluster::kPrimary)) {
         if (order < 2) error = "no longer a primary";
         break;

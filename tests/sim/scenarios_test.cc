@@ -188,8 +188,8 @@ TEST_F(Scenario, AnEpochSetByHandIsOnDiskBeforeAnybodyHearsOfIt) {
   Agreement();
 }
 
-// 1. Node 6 gets slots by SETSLOT, of which only the first raises its epoch. 2. The giver hears it and lets go. 3. Node 6
-// loses power: the slots would be nobody's if its claim was not on disk. (Seed 1220.)
+// 1. Node 6 gets slots by SETSLOT, of which only the first raises its epoch. 2. The giver hears it and lets go. 3. Node
+// 6 loses power: the slots would be nobody's if its claim was not on disk. (Seed 1220.)
 TEST_F(Scenario, SlotsTakenByHandSurviveAPowerLoss) {
   World& w = Cluster(3, 3, 1);
   w.Reshard({0, 1, 2, 3, 4}, 0, 6, -1);
