@@ -17,7 +17,7 @@ constexpr size_t kBufferKept = 1 << 20;
 void AofFeed::Use(persistence::AofLog* log) {
   ++generation_;
   log_ = log;
-  syncing_ = false;
+  syncing_ = sync_broken_ = false;
   buffer_.clear();
   last_error_.clear();
   UpdateGate();
@@ -46,8 +46,10 @@ bool AofFeed::Write(int64_t now_ms) {
     last_error_ = status.text();
     return false;
   }
-  if (!last_write_ok()) log::Notice("The append-only file can be written again; writes are accepted");
-  last_error_.clear();
+  if (!sync_broken_) {
+    if (!last_write_ok()) log::Notice("The append-only file can be written again; writes are accepted");
+    last_error_.clear();
+  }
   if (buffer_.capacity() > kBufferKept) {
     buffer_ = {};
   } else {
@@ -57,7 +59,7 @@ bool AofFeed::Write(int64_t now_ms) {
 }
 
 void AofFeed::SyncIfDue(int64_t now_ms, bool background_writing) {
-  if (log_ == nullptr || config_.appendfsync == config::AppendFsync::kNo) return;
+  if (log_ == nullptr || sync_broken_ || config_.appendfsync == config::AppendFsync::kNo) return;
   if (log_->synced_offset() >= log_->appended_offset()) return;
   const bool always = config_.appendfsync == config::AppendFsync::kAlways;
   if (!always && config_.no_appendfsync_on_rewrite && background_writing) return;
@@ -83,10 +85,11 @@ void AofFeed::StartSync(int64_t now_ms) {
                      if (generation != generation_) return;
                      syncing_ = false;
                      if (!status->ok()) {
-                       // The kernel may have dropped what it could not write: acknowledging it later would be a lie.
-                       // Replies waiting for it stay unsent; a rewrite makes the log whole again.
-                       if (last_write_ok()) log::Warning("Cannot sync the append-only file: {}", status->text());
+                       log::Warning("Cannot sync the append-only file: {}. Writes are refused until a rewrite has made "
+                                    "the log whole again.",
+                                    status->text());
                        last_error_ = status->text();
+                       sync_broken_ = true;
                        return;
                      }
                      log_->MarkSynced(point);
@@ -94,6 +97,18 @@ void AofFeed::StartSync(int64_t now_ms) {
                      if (on_synced) on_synced();
                      if (config_.appendfsync == config::AppendFsync::kAlways) SyncIfDue(loop_.now().mono_ms(), false);
                    });
+}
+
+void AofFeed::MadeWhole(const persistence::AofSyncPoint& rewritten_up_to) {
+  if (log_ == nullptr) return;
+  log_->MarkSynced(rewritten_up_to);
+  gate.synced = log_->synced_offset();
+  if (sync_broken_) {
+    sync_broken_ = false;
+    last_error_.clear();
+    log::Notice("The append-only file is whole again; writes are accepted");
+  }
+  if (on_synced) on_synced();
 }
 
 std::string AofFeed::WriteAndSync() {

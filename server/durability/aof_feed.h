@@ -28,6 +28,10 @@ class AofFeed {
   // Blocks until all is written and synced; error text or empty.
   std::string WriteAndSync();
   void PolicyChanged() { UpdateGate(); }
+  // A sync failed: what it covered may be lost to the disk though later syncs succeed. Only a new base, complete on disk,
+  // makes the log whole; the owner rewrites and then says so with the point at which the rewrite began.
+  bool sync_broken() const { return sync_broken_; }
+  void MadeWhole(const persistence::AofSyncPoint& rewritten_up_to);
 
   ReplyGate gate;
   std::function<void()> on_synced;
@@ -48,7 +52,7 @@ class AofFeed {
   std::string buffer_;
   std::string last_error_;
   int64_t last_try_ms_ = 0, last_sync_ms_ = 0, sync_started_ms_ = 0;
-  bool syncing_ = false, delay_counted_ = false;
+  bool syncing_ = false, delay_counted_ = false, sync_broken_ = false;
   uint64_t generation_ = 0;  // of log_: a sync that ends after a switch concerns nobody
   uint64_t delayed_syncs_ = 0;
   DiskThread sync_thread_;

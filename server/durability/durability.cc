@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "persistence/aof_log.h"
+#include "persistence/aof_writer.h"
 #include "persistence/atomic_file.h"
 #include "server/config/config.h"
 #include "server/durability/aof_feed.h"
@@ -85,7 +86,7 @@ struct Durability::Impl {
     rewrite.reset();
     if (status.ok()) {
       status = aof->FinishRewrite(RewriteFormat());
-      if (status.ok() && !feed_attached) AttachFeed();
+      if (status.ok()) feed.MadeWhole(rewritten_up_to);
     } else {
       aof->AbortRewrite();
     }
@@ -96,7 +97,8 @@ struct Durability::Impl {
       log::Notice("Background AOF rewrite finished successfully: the base now has {} bytes", aof->base_bytes());
     } else {
       log::Warning("Background AOF rewrite failed: {}. The old files stay in force.", status.text());
-      if (!feed_attached) rewrite_scheduled = config().appendonly;
+      // An AOF that was just turned on has no base yet: nothing of it would survive.
+      rewrite_scheduled = config().appendonly && aof->manifest().empty();
     }
   }
 
@@ -104,8 +106,19 @@ struct Durability::Impl {
     return config().aof_use_rdb_preamble ? persistence::AofBaseFormat::kRdb : persistence::AofBaseFormat::kCommands;
   }
 
+  // Each increment selects its database afresh. A primary's stream does that by itself; as a replica we pass our primary's
+  // bytes on unchanged, so the log gets a SELECT of its own.
+  void BeginIncrement() {
+    if (!services.replication.is_replica()) return stream.ForgetSelectedDb();
+    const std::string db = std::to_string(std::max(0, stream.selected_db()));
+    const std::string_view select[] = {"SELECT", db};
+    std::string frame;
+    persistence::AppendCommand(select, &frame);
+    feed.Add(frame);
+  }
+
+  persistence::AofSyncPoint rewritten_up_to;
   bool feed_attached = false;
-  StreamSink* sink = nullptr;
   void AttachFeed() {
     feed_attached = true;
     feed.Use(&*aof);
@@ -115,7 +128,6 @@ struct Durability::Impl {
 Durability::Durability(EventLoop& loop, DiskThread& disk, persistence::FileSystem& files, Services& services,
                        ReplicationStream& stream)
     : impl_(std::make_unique<Impl>(loop, disk, files, services, stream)) {
-  impl_->sink = this;
   loop.AddBackgroundWork([this] {
     bool more = false;
     if (impl_->save != nullptr) more |= impl_->save->Step();
@@ -224,7 +236,7 @@ void Durability::Cron() {
                          std::max<uint64_t>(d.aof->base_bytes(), 1) *
                              static_cast<uint64_t>(config.auto_aof_rewrite_percentage);
     const bool retry = now_s - d.rewrite_started_s > kRetryAfterFailedSaveS;
-    if ((due || d.rewrite_scheduled) && (d.figures.aof_last_bgrewrite_ok || retry)) {
+    if ((due || d.rewrite_scheduled || d.feed.sync_broken()) && (d.figures.aof_last_bgrewrite_ok || retry)) {
       if (due) log::Notice("Starting automatic rewriting of AOF on {} bytes", d.aof->total_bytes());
       d.rewrite_scheduled = false;
       StartRewrite();
@@ -307,11 +319,12 @@ Durability::Started Durability::StartRewrite() {
     log::Warning("Cannot start rewriting the append-only file: {}", file.status().text());
     return Started::kFailed;
   }
-  d.stream.ForgetSelectedDb();
   if (!d.feed_attached && d.config().appendonly) {
     d.AttachFeed();
     d.stream.AddSink(*this);
   }
+  if (d.feed_attached) d.BeginIncrement();
+  d.rewritten_up_to = d.aof->SyncPoint();
   SnapshotJob::Options options = d.RdbOptions(true);
   if (d.RewriteFormat() == persistence::AofBaseFormat::kCommands) options.format = SnapshotJob::Format::kCommands;
   d.rewrite = BackgroundSave::ToFile(d.disk, *file, d.services.keyspace, options,

@@ -97,6 +97,7 @@ bool DatasetApplier::Step(int64_t now_ms) {
         log::Warning("{}", loader_.note());
         break;
       case persistence::Loaded::kFileDone:
+        session_.db = 0;  // each file selects its databases afresh
         break;
       case persistence::Loaded::kDone:
         return false;
