@@ -4,7 +4,7 @@
 namespace tessera::cluster {
 namespace {
 
-constexpr const char* kOnlyPrimaries = "ERR You can use SETSLOT only with masters.";
+constexpr const char* kOnlyPrimaries = "ERR Please use SETSLOT only with masters.";
 constexpr const char* kTargetIsReplica = "ERR Target node is not a master";
 
 }  // namespace

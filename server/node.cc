@@ -23,7 +23,6 @@
 #include "server/log.h"
 #include "server/migrator.h"
 #include "server/metrics.h"
-#include "server/migrator.h"
 #include "server/net/disk_thread.h"
 #include "server/net/event_loop.h"
 #include "server/net/frontend.h"

@@ -29,7 +29,8 @@ log::Level LevelOf(cluster::Severity severity) { return static_cast<log::Level>(
 }  // namespace
 
 ClusterShell::ClusterShell(EventLoop& loop, persistence::FileSystem& files, Services& services)
-    : loop_(loop), files_(files), services_(services), bus_(loop, [this](const cluster::Event& event) { Tell(event); }) {}
+    : loop_(loop), files_(files), services_(services), bus_(loop, [this](const cluster::Event& event) { Tell(event); }),
+      saver_(loop) {}
 
 ClusterShell::~ClusterShell() = default;
 
@@ -175,9 +176,11 @@ bool ClusterShell::CarryOutOne(const cluster::Effect& effect) {
       shell.bus_.Close(close.link);
       return true;
     }
-    bool operator()(const cluster::SaveState&) {
+    bool operator()(const cluster::SaveState& save) {
       shell.RefreshRouting();
-      return shell.Save();
+      if (save.must_sync) return shell.SaveDurably();
+      shell.SaveInBackground();
+      return true;
     }
     bool operator()(const cluster::DropKeysInSlots& drop) {
       shell.DropKeys(drop.slots);
@@ -236,7 +239,27 @@ void ClusterShell::DropKeys(const cluster::SlotSet& slots) {
   if (dropped != 0) log::Notice("Dropped {} keys of slots that now belong to another node", dropped);
 }
 
-bool ClusterShell::Save() {
+void ClusterShell::SaveInBackground() {
+  save_wanted_ = true;
+  if (saving_) return;
+  saving_ = true;
+  save_wanted_ = false;
+  auto status = std::make_shared<persistence::Status>();
+  saver_.Run(
+      [status, &files = files_, path = services_.config.cluster_config_file, text = core_->StateText()] {
+        *status = persistence::ReplaceFile(files, path, text);
+      },
+      [this, status] {
+        saving_ = false;
+        if (!status->ok() && !save_failed_)
+          log::Warning("Cannot write the cluster configuration: {}; trying again with the next change", status->text());
+        if (save_wanted_) SaveInBackground();
+      });
+}
+
+bool ClusterShell::SaveDurably() {
+  saver_.Drain();  // an older state must not land on top of this one
+  save_wanted_ = false;
   last_save_try_ms_ = loop_.now().mono_ms();
   const persistence::Status status =
       persistence::ReplaceFile(files_, services_.config.cluster_config_file, core_->StateText());
@@ -254,6 +277,7 @@ bool ClusterShell::Save() {
 }
 
 std::string ClusterShell::SaveNow() {
+  saver_.Drain();
   const persistence::Status status =
       persistence::ReplaceFile(files_, services_.config.cluster_config_file, core_->StateText());
   return status.ok() ? std::string() : fmt::format("ERR error saving the cluster node config: {}", status.text());

@@ -1,6 +1,8 @@
 // The cluster core's shell: bus sockets, nodes.conf, timers; carries out the core's effects and tells it events.
 // The data plane asks it one question per command: serve here, or where instead. Loop thread.
 //
+// What need not be durable before a message leaves is saved by a helper thread, at most one save at a time, always the
+// latest state: a resharding of thousands of slots then does not wait for the disk at every step.
 // A nodes.conf that cannot be written silences the bus (effects queue up behind the save) but not the data plane: the
 // node would rather look dead to its peers than promise what it may forget. It retries every second.
 #pragma once
@@ -18,6 +20,7 @@
 #include "persistence/file_system.h"
 #include "server/cluster/bus.h"
 #include "server/commands/table.h"
+#include "server/net/disk_thread.h"
 #include "server/net/event_loop.h"
 #include "server/services.h"
 #include "server/session.h"
@@ -63,7 +66,8 @@ class ClusterShell {
   void CarryOutQueued();
   bool CarryOutOne(const cluster::Effect& effect);
   void DropKeys(const cluster::SlotSet& slots);
-  bool Save();
+  bool SaveDurably();
+  void SaveInBackground();
   void RefreshRouting();
   cluster::Options CoreOptions() const;
   // Adds the keys of a command to the query; empty or the error.
@@ -81,10 +85,12 @@ class ClusterShell {
   bool carrying_out_ = false;
   bool ready_ = false;  // the dataset is loaded
   bool save_failed_ = false;
+  bool save_wanted_ = false, saving_ = false;
   int64_t last_save_try_ms_ = 0;
   // Slots that are ours, settled, in a cluster that is ok: the data plane's fast answer.
   std::array<bool, cluster::kSlotCount> serve_{};
   std::vector<KeyPosition> key_scratch_;
+  DiskThread saver_;  // last: its job ends before the rest goes
 };
 
 }  // namespace tessera

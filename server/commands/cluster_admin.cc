@@ -203,7 +203,7 @@ void FlushSlots(CommandContext& ctx, ClusterShell& shell) {
 
 void SetSlot(CommandContext& ctx, ClusterShell& shell) {
   // Asked before the slot is even read, as Redis does.
-  if (shell.core().me().is(cluster::kReplica)) return ctx.reply.Error("ERR You can use SETSLOT only with masters.");
+  if (shell.core().me().is(cluster::kReplica)) return ctx.reply.Error("ERR Please use SETSLOT only with masters.");
   const auto slot = SlotOrReply(ctx, ctx.argv[2]);
   if (!slot) return;
   const std::string_view action = ctx.argv[3];

@@ -136,7 +136,7 @@ TEST(SetSlot, SaysWhatIsWrong) {
             "ERR Can't assign hashslot 5 to a different node while I still hold keys for this hash slot.");
   Bench replica(SixNodes('d'));
   for (auto error : {replica.core->SetSlotStable(b.now, 5, e), replica.core->SetSlotNode(b.now, 5, IdText('b'), 0, e)})
-    EXPECT_EQ(error, "ERR You can use SETSLOT only with masters.");
+    EXPECT_EQ(error, "ERR Please use SETSLOT only with masters.");
 }
 
 TEST(SetSlot, MovesASlotWithANewEpochEverybodyHearsOf) {
