@@ -1,6 +1,6 @@
 // Resident memory per key of the bare store, and the slowest single operations.
 //
-//   bench_memory [--keys N] [--growth-keys N]
+//   bench_memory [--keys N] [--growth-keys N] [--mode cluster|standalone]
 //
 // For 16-byte keys with 16-byte values, with and without TTL, with slot tables and standalone, each in a process of its
 // own: growth of the resident set divided by the number of keys. Then the slowest single insert, overwrite, erase,
@@ -190,15 +190,17 @@ void InChild(Work work) {
 int main(int argc, char** argv) {
   uint64_t keys = 5000000;
   uint64_t growth_keys = 10000000;
+  std::vector<bool> modes = {true, false};
   for (int i = 1; i + 1 < argc; i += 2) {
     if (strcmp(argv[i], "--keys") == 0) keys = strtoull(argv[i + 1], nullptr, 10);
+    if (strcmp(argv[i], "--mode") == 0) modes = {strcmp(argv[i + 1], "cluster") == 0};
     if (strcmp(argv[i], "--growth-keys") == 0) growth_keys = strtoull(argv[i + 1], nullptr, 10);
   }
   fmt::print("{:>11} {:>8} {:>10} {:>14} {:>14}\n", "mode", "TTL", "keys", "resident/key", "counted/key");
-  for (const bool cluster : {true, false}) {
+  for (const bool cluster : modes) {
     for (const bool ttl : {false, true}) InChild([&] { MeasureMemory(cluster, ttl, keys); });
   }
   if (growth_keys == 0) return 0;
-  for (const bool cluster : {true, false}) InChild([&] { MeasureLatency(cluster, growth_keys); });
+  for (const bool cluster : modes) InChild([&] { MeasureLatency(cluster, growth_keys); });
   return 0;
 }

@@ -303,7 +303,7 @@ class Keyspace {
   // For tests of lazy expiry: without, ExpireStep does nothing.
   void SetActiveExpiry(bool on) { active_expiry_ = on; }
   // Frees what Flush and DropSlot left behind; true when more can be freed now (running snapshots may hold some back).
-  bool FreeStep(size_t entry_budget = 2000);
+  bool FreeStep(size_t entry_budget = 1000);
   // Moves running table resizes forward in idle time; true when some are left.
   bool ResizeStep(size_t bucket_budget = 256);
 
