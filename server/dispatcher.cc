@@ -31,13 +31,16 @@ bool IsRedirection(std::string_view error) {
 
 bool CanWrite(const CommandRow& row) { return row.has(kWrite | kMayReplicate); }
 
+// What a reply shows of a client's word: not more than `max` bytes, and nothing behind a NUL, as in Redis.
+std::string_view Shown(std::string_view word, size_t max = 128) { return word.substr(0, std::min(max, word.find('\0'))); }
+
 }  // namespace
 
 std::string UnknownCommandText(std::span<const std::string_view> argv) {
   std::string shown;
   for (size_t i = 1; i < argv.size() && shown.size() < 128; ++i)
-    shown += fmt::format("'{}' ", argv[i].substr(0, 128 - shown.size()));
-  return fmt::format("ERR unknown command '{}', with args beginning with: {}", argv[0].substr(0, 128), shown);
+    shown += fmt::format("'{}' ", Shown(argv[i], 128 - shown.size()));
+  return fmt::format("ERR unknown command '{}', with args beginning with: {}", Shown(argv[0]), shown);
 }
 
 Dispatcher::Outcome Dispatcher::Execute(Session& session, std::span<const std::string_view> argv, int64_t wall_ms) {
@@ -54,7 +57,7 @@ Dispatcher::Outcome Dispatcher::Execute(Session& session, std::span<const std::s
     std::string container(parent->name);
     for (char& c : container) c = static_cast<char>(std::toupper(c));
     Refuse(session, nullptr,
-           fmt::format("ERR unknown subcommand '{}'. Try {} HELP.", argv[1].substr(0, 128), container));
+           fmt::format("ERR unknown subcommand '{}'. Try {} HELP.", Shown(argv[1]), container));
   } else if (const int argc = static_cast<int>(argv.size());
              row->handler == nullptr || (row->arity > 0 ? argc != row->arity : argc < -row->arity)) {
     Refuse(session, row,

@@ -57,6 +57,7 @@ void SetExpiry(CommandContext& ctx, int64_t unit_ms, int64_t base_ms) {
   // Negative instants are fine, they lie in the past.
   if (__builtin_mul_overflow(unix_ms, unit_ms, &unix_ms) || __builtin_add_overflow(unix_ms, base_ms, &unix_ms))
     return ReplyInvalidExpireTime(ctx);
+  unix_ms = std::min(unix_ms, store::kExpiryMsMax);  // what can be kept is what conditions compare with
   const EntryRef entry = ctx.FindForWrite(key);
   if (!entry || !condition.Admits(entry.expiry_ms(), unix_ms)) return ctx.reply.Integer(0);
   if (IsAlreadyExpired(ctx, unix_ms)) {
