@@ -21,6 +21,8 @@ namespace tessera {
 namespace {
 
 constexpr size_t kErrorKindsMax = 128;
+constexpr size_t kPendingKept = 64;
+constexpr size_t kPendingBytesKept = 64 << 10;
 
 // What the cluster answers in place of a command; clients act on it, also when it answers EXEC.
 bool IsRedirection(std::string_view error) {
@@ -32,7 +34,9 @@ bool IsRedirection(std::string_view error) {
 bool CanWrite(const CommandRow& row) { return row.has(kWrite | kMayReplicate); }
 
 // What a reply shows of a client's word: not more than `max` bytes, and nothing behind a NUL, as in Redis.
-std::string_view Shown(std::string_view word, size_t max = 128) { return word.substr(0, std::min(max, word.find('\0'))); }
+std::string_view Shown(std::string_view word, size_t max = 128) {
+  return word.substr(0, std::min(max, word.find('\0')));
+}
 
 }  // namespace
 
@@ -47,8 +51,8 @@ Dispatcher::Outcome Dispatcher::Execute(Session& session, std::span<const std::s
   session.last_interaction_us = last_us_;
   services_.keyspace.SetNow(wall_ms);
   const auto [found, row, parent] = services_.commands.Find(argv);
-  const protocol::OutputBuffer::Mark before = session.reply_mode == ReplyMode::kOn ? protocol::OutputBuffer::Mark()
-                                                                                    : session.out.End();
+  const protocol::OutputBuffer::Mark before =
+      session.reply_mode == ReplyMode::kOn ? protocol::OutputBuffer::Mark() : session.out.End();
   const bool muted = session.reply_mode == ReplyMode::kOff || session.reply_mode == ReplyMode::kSkip;
   Outcome outcome = Outcome::kDone;
   if (found == CommandTable::Found::kUnknown) {
@@ -56,8 +60,7 @@ Dispatcher::Outcome Dispatcher::Execute(Session& session, std::span<const std::s
   } else if (found == CommandTable::Found::kUnknownSubcommand) {
     std::string container(parent->name);
     for (char& c : container) c = static_cast<char>(std::toupper(c));
-    Refuse(session, nullptr,
-           fmt::format("ERR unknown subcommand '{}'. Try {} HELP.", Shown(argv[1]), container));
+    Refuse(session, nullptr, fmt::format("ERR unknown subcommand '{}'. Try {} HELP.", Shown(argv[1]), container));
   } else if (const int argc = static_cast<int>(argv.size());
              row->handler == nullptr || (row->arity > 0 ? argc != row->arity : argc < -row->arity)) {
     Refuse(session, row,
@@ -136,13 +139,15 @@ std::string Dispatcher::Refusal(Session& session, const CommandRow& row, std::sp
   }
   if (session.subscriptions > 0 && session.reply.version() == 2 && !row.has(kPubsub) && row.name != "ping" &&
       row.name != "quit" && row.name != "reset")
-    return fmt::format("ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed "
-                       "in this context",
-                       services_.commands.FullName(row));
+    return fmt::format(
+        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed "
+        "in this context",
+        services_.commands.FullName(row));
   if (services_.replication.is_replica() && !row.has(kStale) && !config.replica_serve_stale_data &&
       !services_.replication.primary_link_up())
     return "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
-  if ((services_.durability.loading() || services_.replication.loading()) && !row.has(kLoading)) return "LOADING Redis is loading the dataset in memory";
+  if ((services_.durability.loading() || services_.replication.loading()) && !row.has(kLoading))
+    return "LOADING Redis is loading the dataset in memory";
   return {};
 }
 
@@ -155,6 +160,7 @@ void Dispatcher::Refuse(Session& session, const CommandRow* row, std::string_vie
     services_.watches.Unwatch(session);
     session.transaction = {};
     if (!IsRedirection(error)) {
+      if (error.starts_with("ERR ")) error.remove_prefix(4);
       session.reply.Error(fmt::format("EXECABORT Transaction discarded because of: {}", error));
       return CountError(session.reply.last_error_code());
     }
@@ -196,18 +202,13 @@ void Dispatcher::Queue(Session& session, const CommandRow& row, std::span<const 
   session.reply.SimpleString("QUEUED");
 }
 
-void Dispatcher::Call(Session& session, const CommandRow& row, std::span<const std::string_view> argv, int64_t wall_ms) {
+void Dispatcher::Call(Session& session, const CommandRow& row, std::span<const std::string_view> argv,
+                      int64_t wall_ms) {
   Stats& stats = services_.stats;
   const int64_t start_us = last_us_;
   const uint64_t changes = changes_;
   const uint64_t errors = session.reply.error_count();
-  CommandContext context{row,
-                         argv,
-                         session,
-                         session.reply,
-                         services_.keyspace,
-                         Now{wall_ms, start_us},
-                         services_};
+  CommandContext context{row, argv, session, session.reply, services_.keyspace, Now{wall_ms, start_us}, services_};
   const int db = session.db;
   row.handler(context);
 
@@ -233,7 +234,7 @@ void Dispatcher::Call(Session& session, const CommandRow& row, std::span<const s
                         (context.propagation == CommandContext::Propagation::kAsChanged && changes_ != changes &&
                          !row.has(kTransactionControl));
   if (verbatim && stream_.active() && session.kind == SessionKind::kNormal) {
-    if (transaction_depth_ == 0 && pending_.empty()) {
+    if (transaction_depth_ == 0 && pending_count_ == 0) {
       stream_.Feed(db, argv);
     } else {
       AlsoPropagate(db, argv);
@@ -262,20 +263,30 @@ void Dispatcher::AlsoPropagate(int db, std::span<const std::string_view> command
     stream_.Feed(db, command);
     return;
   }
-  pending_.push_back({db, {command.begin(), command.end()}});
+  if (pending_count_ == pending_.size()) pending_.emplace_back();
+  Pending& pending = pending_[pending_count_++];
+  pending.db = db;
+  pending.argc = command.size();
+  if (pending.argv.size() < command.size()) pending.argv.resize(command.size());
+  for (size_t i = 0; i < command.size(); ++i) {
+    pending.argv[i].assign(command[i]);
+    pending_bytes_ += command[i].size();
+  }
 }
 
 void Dispatcher::EndUnit() {
-  if (--unit_depth_ > 0 || pending_.empty()) return;
-  std::vector<std::string_view> argv;
-  const bool several = pending_.size() > 1;
-  if (several) stream_.FeedMulti(pending_.front().db);
-  for (const Pending& command : pending_) {
-    argv.assign(command.argv.begin(), command.argv.end());
-    stream_.Feed(command.db, argv);
+  if (--unit_depth_ > 0 || pending_count_ == 0) return;
+  const bool several = pending_count_ > 1;
+  if (several) stream_.FeedMulti(pending_[0].db);
+  for (size_t i = 0; i < pending_count_; ++i) {
+    const Pending& command = pending_[i];
+    argv_scratch_.assign(command.argv.begin(), command.argv.begin() + static_cast<ptrdiff_t>(command.argc));
+    stream_.Feed(command.db, argv_scratch_);
   }
-  if (several) stream_.FeedExec(pending_.back().db);
-  pending_.clear();
+  if (several) stream_.FeedExec(pending_[pending_count_ - 1].db);
+  // What one huge unit needed is not kept.
+  if (pending_count_ > kPendingKept || pending_bytes_ > kPendingBytesKept) pending_.clear();
+  pending_count_ = pending_bytes_ = 0;
 }
 
 void Dispatcher::OnChange(int, uint16_t, std::string_view, store::ChangeKind kind) {

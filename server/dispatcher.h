@@ -62,9 +62,11 @@ class Dispatcher : public store::ChangeObserver {
   void set_last_us(int64_t us) { last_us_ = us; }
 
  private:
+  // Reused from unit to unit, so that rewriting a command for the stream costs no allocation.
   struct Pending {
-    int db;
-    std::vector<std::string> argv;
+    int db = 0;
+    size_t argc = 0;
+    std::vector<std::string> argv;  // at least argc
   };
   // The first gate that refuses, as an error reply; empty = pass.
   std::string Refusal(Session& session, const CommandRow& row, std::span<const std::string_view> argv);
@@ -82,6 +84,8 @@ class Dispatcher : public store::ChangeObserver {
   int transaction_depth_ = 0;
   uint64_t changes_ = 0;
   std::vector<Pending> pending_;
+  size_t pending_count_ = 0, pending_bytes_ = 0;
+  std::vector<std::string_view> argv_scratch_;
   int64_t last_us_ = 0;
 
   friend struct CommandContext;

@@ -59,6 +59,9 @@ class CommandFixture : private StreamSink {
   }
   ~CommandFixture() override { stream.RemoveSink(*this); }
 
+  // What keeps the propagated commands; a test may take it off the stream.
+  StreamSink& sink() { return *this; }
+
   // One line, quoted as in redis-cli; the reply as Reply::DebugText shows it.
   std::string operator()(std::string_view line) { return operator()(session, line); }
   std::string operator()(Session& client, std::string_view line) {
