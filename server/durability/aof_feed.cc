@@ -17,7 +17,11 @@ constexpr size_t kBufferKept = 1 << 20;
 void AofFeed::Use(persistence::AofLog* log) {
   ++generation_;
   log_ = log;
-  syncing_ = sync_broken_ = false;
+  syncing_ = sync_broken_ = failed_before_this_turn_ = false;
+  // Marks that connections hold refer to the log before: they count as reached.
+  if (log != nullptr) gate_base_ = gate.appended - log->appended_offset();
+  gate.synced = gate.appended;
+  gate.disk_failing = false;
   buffer_.clear();
   last_error_.clear();
   UpdateGate();
@@ -26,15 +30,27 @@ void AofFeed::Use(persistence::AofLog* log) {
 
 void AofFeed::UpdateGate() {
   gate.active = log_ != nullptr && config_.appendfsync == config::AppendFsync::kAlways;
-  gate.appended = log_ != nullptr ? log_->appended_offset() + buffer_.size() : 0;
-  gate.synced = log_ != nullptr ? log_->synced_offset() : 0;
+  if (log_ != nullptr) gate.appended = gate_base_ + log_->appended_offset() + buffer_.size();
+  if (log_ != nullptr && !sync_broken_) gate.synced = gate_base_ + log_->synced_offset();
   if (!gate.active && on_synced) on_synced();
+}
+
+void AofFeed::PublishSynced() {
+  if (log_ == nullptr || sync_broken_ || gate.synced == gate_base_ + log_->synced_offset()) return;
+  gate.synced = gate_base_ + log_->synced_offset();
+  if (on_synced) on_synced();
+}
+
+void AofFeed::UpdateGateAtEndOfTurn() {
+  // Replies of the turn in which the disk began to refuse wait: their writes are not on disk.
+  gate.disk_failing = failed_before_this_turn_ && !last_write_ok();
+  failed_before_this_turn_ = !last_write_ok();
 }
 
 bool AofFeed::Write(int64_t now_ms) {
   if (log_ == nullptr) return true;
-  if (buffer_.empty()) return last_write_ok();
-  gate.appended = log_->appended_offset() + buffer_.size();
+  if (buffer_.empty()) return true;
+  gate.appended = gate_base_ + log_->appended_offset() + buffer_.size();
   if (!last_write_ok() && now_ms - last_try_ms_ < kRetryMs) return false;
   last_try_ms_ = now_ms;
   const persistence::Status status = log_->Append(buffer_);
@@ -60,7 +76,7 @@ bool AofFeed::Write(int64_t now_ms) {
 
 void AofFeed::SyncIfDue(int64_t now_ms, bool background_writing) {
   if (log_ == nullptr || sync_broken_ || config_.appendfsync == config::AppendFsync::kNo) return;
-  if (log_->synced_offset() >= log_->appended_offset()) return;
+  if (log_->synced_offset() >= log_->appended_offset()) return PublishSynced();
   const bool always = config_.appendfsync == config::AppendFsync::kAlways;
   if (!always && config_.no_appendfsync_on_rewrite && background_writing) return;
   if (syncing_) {
@@ -79,47 +95,58 @@ void AofFeed::StartSync(int64_t now_ms) {
   delay_counted_ = false;
   sync_started_ms_ = last_sync_ms_ = now_ms;
   auto point = log_->SyncPoint();
-  auto status = std::make_shared<persistence::Status>();
+  auto status = in_flight_ = std::make_shared<persistence::Status>();
   sync_thread_.Run([point, status] { *status = point.file->Sync(); },
                    [this, point, status, generation = generation_] {
                      if (generation != generation_) return;
                      syncing_ = false;
-                     if (!status->ok()) {
-                       log::Warning("Cannot sync the append-only file: {}. Writes are refused until a rewrite has made "
-                                    "the log whole again.",
-                                    status->text());
-                       last_error_ = status->text();
-                       sync_broken_ = true;
-                       return;
-                     }
+                     if (!status->ok()) return SyncFailed(*status);
                      log_->MarkSynced(point);
-                     gate.synced = log_->synced_offset();
-                     if (on_synced) on_synced();
+                     PublishSynced();
                      if (config_.appendfsync == config::AppendFsync::kAlways) SyncIfDue(loop_.now().mono_ms(), false);
                    });
 }
 
+void AofFeed::SyncFailed(const persistence::Status& status) {
+  broken_up_to_ = log_->appended_offset();
+  if (sync_broken_) return;
+  log::Warning("Cannot sync the append-only file: {}. Writes are refused until a rewrite has made the log whole again.",
+               status.text());
+  last_error_ = status.text();
+  sync_broken_ = true;
+}
+
+bool AofFeed::SyncNow() {
+  // A failure is told only once, to whoever asks first: the helper's answer counts as well.
+  sync_thread_.Drain();
+  if (syncing_ && !in_flight_->ok()) SyncFailed(*in_flight_);
+  if (sync_broken_) return false;
+  if (const auto status = log_->Sync(); !status.ok()) {
+    SyncFailed(status);
+    return false;
+  }
+  PublishSynced();
+  return true;
+}
+
 void AofFeed::MadeWhole(const persistence::AofSyncPoint& rewritten_up_to) {
   if (log_ == nullptr) return;
+  // A sync that failed after the rewrite began concerns bytes that are not in the new base.
+  if (sync_broken_ && broken_up_to_ > rewritten_up_to.offset) return;
   log_->MarkSynced(rewritten_up_to);
-  gate.synced = log_->synced_offset();
   if (sync_broken_) {
     sync_broken_ = false;
     last_error_.clear();
     log::Notice("The append-only file is whole again; writes are accepted");
   }
-  if (on_synced) on_synced();
+  PublishSynced();
 }
 
 std::string AofFeed::WriteAndSync() {
   if (log_ == nullptr) return {};
   last_try_ms_ = 0;
-  if (!buffer_.empty() && !Write(kRetryMs)) return last_error_;
-  sync_thread_.Drain();
-  if (const auto status = log_->Sync(); !status.ok()) return status.text();
-  gate.synced = log_->synced_offset();
-  if (on_synced) on_synced();
-  return {};
+  if (!Write(kRetryMs)) return last_error_;
+  return SyncNow() ? std::string() : last_error_;
 }
 
 }  // namespace tessera

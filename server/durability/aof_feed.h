@@ -4,7 +4,7 @@
 
 #include <cstdint>
 #include <functional>
-#include <optional>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -24,6 +24,8 @@ class AofFeed {
   void Add(std::string_view bytes) { buffer_.append(bytes); }
   // Writes what is gathered. False when the disk refuses; the bytes are kept and tried again.
   bool Write(int64_t now_ms);
+  // After the turn's Write, before its replies are flushed.
+  void UpdateGateAtEndOfTurn();
   void SyncIfDue(int64_t now_ms, bool background_writing);
   // Blocks until all is written and synced; error text or empty.
   std::string WriteAndSync();
@@ -31,6 +33,8 @@ class AofFeed {
   // A sync failed: what it covered may be lost to the disk though later syncs succeed. Only a new base, complete on disk,
   // makes the log whole; the owner rewrites and then says so with the point at which the rewrite began.
   bool sync_broken() const { return sync_broken_; }
+  // Blocks until all that is written is synced. False when that cannot be vouched for.
+  bool SyncNow();
   void MadeWhole(const persistence::AofSyncPoint& rewritten_up_to);
 
   ReplyGate gate;
@@ -45,6 +49,8 @@ class AofFeed {
  private:
   void StartSync(int64_t now_ms);
   void UpdateGate();
+  void PublishSynced();
+  void SyncFailed(const persistence::Status& status);
 
   EventLoop& loop_;
   const config::Config& config_;
@@ -53,6 +59,10 @@ class AofFeed {
   std::string last_error_;
   int64_t last_try_ms_ = 0, last_sync_ms_ = 0, sync_started_ms_ = 0;
   bool syncing_ = false, delay_counted_ = false, sync_broken_ = false;
+  bool failed_before_this_turn_ = false;
+  uint64_t broken_up_to_ = 0;  // log offset that the failed sync should have covered
+  uint64_t gate_base_ = 0;     // gate offset of the log's offset 0: the gate counts over all logs
+  std::shared_ptr<persistence::Status> in_flight_;  // of the sync on its thread; set when it has run
   uint64_t generation_ = 0;  // of log_: a sync that ends after a switch concerns nobody
   uint64_t delayed_syncs_ = 0;
   DiskThread sync_thread_;

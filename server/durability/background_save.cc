@@ -44,6 +44,7 @@ void BackgroundSave::Write(std::string chunk) {
   auto shared = std::make_shared<std::string>(std::move(chunk));
   disk_.Run(
       [target = target_, shared, last] {
+        if (target->given_up) return;
         if (target->status.ok()) target->status = target->file->Append(*shared);
         if (last && target->status.ok()) target->status = target->file->Sync();
         if (last && target->status.ok() && target->replacing) target->status = target->replacing->Commit();

@@ -1,9 +1,12 @@
 // One snapshot on its way into a file: made in slices on the loop, written and synced on the disk thread.
-// Destroying it early gives the file up.
+// Destroying it early gives the file up: a replaced file stays as it was, unless the replacing had begun (DiskThread::Drain
+// tells when it is certain).
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "persistence/atomic_file.h"
@@ -37,6 +40,7 @@ class BackgroundSave {
     std::shared_ptr<persistence::File> file;
     std::optional<persistence::AtomicFile> replacing;
     persistence::Status status;  // disk thread only, until the end
+    std::atomic<bool> given_up = false;
   };
   BackgroundSave(DiskThread& disk, std::shared_ptr<Target> target, store::Keyspace& keyspace,
                  const SnapshotJob::Options& options, Ended ended);
@@ -49,7 +53,10 @@ class BackgroundSave {
   std::unique_ptr<SnapshotJob> job_;
 
  public:
-  ~BackgroundSave() { *self_ = nullptr; }
+  ~BackgroundSave() {
+    *self_ = nullptr;
+    target_->given_up = true;
+  }
 };
 
 }  // namespace tessera

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <optional>
+#include <utility>
 
 #include "persistence/aof_log.h"
 #include "persistence/aof_writer.h"
@@ -42,7 +43,9 @@ struct Durability::Impl {
 
   AofFeed feed;
   std::optional<persistence::AofLog> aof;
+  persistence::AofBaseFormat rewrite_format = persistence::AofBaseFormat::kRdb;  // of the rewrite under way
   std::unique_ptr<DatasetApplier> loader;
+  bool load_busy = false;
   std::unique_ptr<BackgroundSave> save;     // BGSAVE under way
   std::unique_ptr<BackgroundSave> rewrite;  // BGREWRITEAOF under way
   Figures figures;
@@ -50,10 +53,16 @@ struct Durability::Impl {
   uint64_t dirty_at_save_start = 0;
   int64_t last_save_try_s = 0;
   int64_t save_started_s = 0, rewrite_started_s = 0;
-  bool save_scheduled = false, rewrite_scheduled = false;
+  uint64_t saves_started = 0;
+  bool discarded = false;  // for a primary's dataset that has not taken its place yet
 
   const config::Config& config() const { return services.config; }
   int64_t now_s() const { return loop.now().unix_s(); }
+  // Half a dataset, from our files or our primary's image: nothing must be written from it.
+  bool dataset_incomplete() const {
+    return loader != nullptr || services.replication.loading() || (discarded && services.replication.is_replica());
+  }
+  bool base_missing() const { return config().appendonly && !feed_attached && rewrite == nullptr; }
 
   SnapshotJob::Options RdbOptions(bool aof_base) {
     SnapshotJob::Options options;
@@ -85,7 +94,7 @@ struct Durability::Impl {
   void RewriteEnded(persistence::Status status) {
     rewrite.reset();
     if (status.ok()) {
-      status = aof->FinishRewrite(RewriteFormat());
+      status = aof->FinishRewrite(rewrite_format);
       if (status.ok()) feed.MadeWhole(rewritten_up_to);
     } else {
       aof->AbortRewrite();
@@ -96,14 +105,115 @@ struct Durability::Impl {
       ++figures.aof_rewrites;
       log::Notice("Background AOF rewrite finished successfully: the base now has {} bytes", aof->base_bytes());
     } else {
-      log::Warning("Background AOF rewrite failed: {}. The old files stay in force.", status.text());
-      // An AOF that was just turned on has no base yet: nothing of it would survive.
-      rewrite_scheduled = config().appendonly && aof->manifest().empty();
+      log::Warning("Background AOF rewrite failed: {}. {}", status.text(),
+                   aof->appending() ? "The old files stay in force."
+                                    : "The append-only file is not on yet; trying again in a few seconds.");
+    }
+    if (!config().appendonly || !aof->appending()) {
+      CloseAof();
+    } else if (status.ok()) {
+      DeleteHistory();
     }
   }
 
-  persistence::AofBaseFormat RewriteFormat() const {
-    return config().aof_use_rdb_preamble ? persistence::AofBaseFormat::kRdb : persistence::AofBaseFormat::kCommands;
+  // Writes no longer go to the log; its files stay.
+  std::string CloseAof() {
+    stream.RemoveSink(*owner);
+    std::string error;
+    if (aof && aof->appending()) error = feed.WriteAndSync();
+    feed.Use(nullptr);
+    feed_attached = false;
+    if (!aof) return error;
+    if (auto status = aof->StopAppending(); !status.ok() && error.empty()) error = status.text();
+    aof.reset();
+    ++aof_generation;
+    return error;
+  }
+
+  // Unlinking large files takes long.
+  void DeleteHistory() {
+    disk.Run(
+        [paths = aof->HistoryPaths(), &files = files] {
+          for (const std::string& path : paths) static_cast<void>(files.Remove(path));
+        },
+        [this, generation = aof_generation] {
+          if (generation == aof_generation && rewrite == nullptr) aof->DeleteHistory();
+        });
+  }
+
+  void GiveUpRewrite() {
+    if (rewrite == nullptr) return;
+    rewrite.reset();
+    aof->AbortRewrite();
+  }
+
+  // The part of a rewrite before its image: opens the next increment and switches the feed to it. Turns the feed on if
+  // it is off and should be on.
+  persistence::Result<std::shared_ptr<persistence::File>> BeginRewrite() {
+    rewrite_started_s = now_s();
+    if (!aof) {
+      auto log = persistence::AofLog::Open(files, AofPathsOf(config()));
+      if (!log.ok()) return log.status();
+      aof.emplace(std::move(*log));
+    }
+    if (feed_attached) {
+      // What this turn has fed so far belongs to the old increment, everything from here on to the new one.
+      if (!feed.Write(loop.now().mono_ms())) return persistence::Status::Invalid(feed.last_error(), "the AOF");
+      // Fails if it failed before, which is what the rewrite is to heal.
+      static_cast<void>(feed.SyncNow());
+    }
+    auto file = aof->StartRewrite();
+    if (!file.ok()) return file;
+    if (config().appendonly) {
+      const int db = stream.selected_db();
+      if (!feed_attached) {
+        feed_attached = true;
+        feed.Use(&*aof);
+        stream.AddSink(*owner);
+      }
+      if (services.replication.is_replica()) stream.set_selected_db(db);
+      BeginIncrement();
+    }
+    rewritten_up_to = aof->SyncPoint();
+    rewrite_format = config().aof_use_rdb_preamble ? persistence::AofBaseFormat::kRdb
+                                                   : persistence::AofBaseFormat::kCommands;
+    return file;
+  }
+
+  SnapshotJob::Options BaseOptions(persistence::AofBaseFormat format) {
+    SnapshotJob::Options options = RdbOptions(true);
+    if (format == persistence::AofBaseFormat::kCommands) options.format = SnapshotJob::Format::kCommands;
+    return options;
+  }
+
+  bool StartRewrite() {
+    auto file = BeginRewrite();
+    if (!file.ok()) {
+      log::Warning("Cannot start rewriting the append-only file: {}", file.status().text());
+      figures.aof_last_bgrewrite_ok = false;
+      if (!feed_attached) CloseAof();
+      return false;
+    }
+    rewrite = BackgroundSave::ToFile(disk, *file, services.keyspace, BaseOptions(rewrite_format),
+                                     [this](const persistence::Status& status) { RewriteEnded(status); });
+    log::Notice("Background append only file rewriting started");
+    return true;
+  }
+
+  // A rewrite that blocks, for the end of the process.
+  std::string RewriteNow() {
+    auto file = BeginRewrite();
+    if (!file.ok()) {
+      figures.aof_last_bgrewrite_ok = false;
+      return file.status().text();
+    }
+    persistence::Status status;
+    SnapshotJob job(services.keyspace, BaseOptions(rewrite_format), [&](std::string chunk) {
+      if (status.ok()) status = (*file)->Append(chunk);
+    });
+    job.RunToEnd();
+    RewriteEnded(status);
+    return figures.aof_last_bgrewrite_ok ? std::string() : "the append-only file has no complete base";
   }
 
   // Each increment selects its database afresh. A primary's stream does that by itself; as a replica we pass our primary's
@@ -119,17 +229,17 @@ struct Durability::Impl {
 
   persistence::AofSyncPoint rewritten_up_to;
   bool feed_attached = false;
-  void AttachFeed() {
-    feed_attached = true;
-    feed.Use(&*aof);
-  }
+  uint64_t aof_generation = 0;  // changes when `aof` goes
+  StreamSink* owner = nullptr;
 };
 
 Durability::Durability(EventLoop& loop, DiskThread& disk, persistence::FileSystem& files, Services& services,
                        ReplicationStream& stream)
     : impl_(std::make_unique<Impl>(loop, disk, files, services, stream)) {
+  impl_->owner = this;
   loop.AddBackgroundWork([this] {
     bool more = false;
+    if (impl_->load_busy) more = impl_->load_busy = impl_->loader->Step(impl_->loop.now().unix_ms);
     if (impl_->save != nullptr) more |= impl_->save->Step();
     if (impl_->rewrite != nullptr) more |= impl_->rewrite->Step();
     return more;
@@ -163,11 +273,9 @@ std::string Durability::LoadAtStart() {
   d.figures.loading_start_s = ReadClock().unix_s();
   const int64_t started_us = MonotonicUs();
   d.services.keyspace.SetExpiryMode(store::ExpiryMode::kIgnore);
-  bool busy = true;
-  d.loop.AddBackgroundWork([this, &busy = busy, loader = d.loader.get()] {
-    return impl_->loader.get() == loader && (busy = loader->Step(impl_->loop.now().unix_ms));
-  });
-  d.loop.RunUntil([&] { return !busy; });
+  d.load_busy = true;
+  d.loop.RunUntil([&d] { return !d.load_busy; });
+  if (std::exchange(d.load_busy, false)) return {};  // stopped; the dataset stays marked as incomplete
   const std::string error = d.loader->error();
   d.figures.last_load_keys_loaded = d.loader->keys_loaded();
   d.figures.last_load_keys_expired = d.loader->keys_expired();
@@ -186,16 +294,17 @@ bool Durability::loading() const { return impl_->loader != nullptr; }
 std::string Durability::StartAppendOnly() {
   Impl& d = *impl_;
   if (!d.config().appendonly) return {};
+  const auto format = d.config().aof_use_rdb_preamble ? persistence::AofBaseFormat::kRdb
+                                                      : persistence::AofBaseFormat::kCommands;
   std::string base;
   if (d.aof->empty()) {
-    SnapshotJob::Options options = d.RdbOptions(true);
-    if (!d.config().aof_use_rdb_preamble) options.format = SnapshotJob::Format::kCommands;
-    SnapshotJob job(d.services.keyspace, options, [&](std::string chunk) { base += chunk; });
+    SnapshotJob job(d.services.keyspace, d.BaseOptions(format), [&](std::string chunk) { base += chunk; });
     job.RunToEnd();
   }
-  if (auto status = d.aof->StartAppending(base, d.RewriteFormat()); !status.ok())
+  if (auto status = d.aof->StartAppending(base, format); !status.ok())
     return fmt::format("Cannot open the append-only file for appending: {}", status.text());
-  d.AttachFeed();
+  d.feed_attached = true;
+  d.feed.Use(&*d.aof);
   d.stream.AddSink(*this);
   return {};
 }
@@ -205,8 +314,8 @@ void Durability::OnStream(std::string_view bytes, int64_t) { impl_->feed.Add(byt
 void Durability::EndOfTurn() {
   Impl& d = *impl_;
   const int64_t now_ms = d.loop.now().mono_ms();
-  if (!d.feed.Write(now_ms)) return;
-  if (d.config().appendfsync == config::AppendFsync::kAlways) d.feed.SyncIfDue(now_ms, false);
+  if (d.feed.Write(now_ms) && d.config().appendfsync == config::AppendFsync::kAlways) d.feed.SyncIfDue(now_ms, false);
+  d.feed.UpdateGateAtEndOfTurn();
 }
 
 ReplyGate& Durability::gate() { return impl_->feed.gate; }
@@ -215,9 +324,10 @@ void Durability::SyncPolicyChanged() { impl_->feed.PolicyChanged(); }
 
 void Durability::Cron() {
   Impl& d = *impl_;
-  if (loading()) return;
   const config::Config& config = d.config();
   d.feed.SyncIfDue(d.loop.now().mono_ms(), d.save != nullptr || d.rewrite != nullptr);
+  if (!d.services.replication.is_replica()) d.discarded = false;
+  if (d.dataset_incomplete()) return;
   const int64_t now_s = d.now_s();
   if (d.save == nullptr) {
     const uint64_t changes = d.services.stats.dirty - d.dirty_at_last_save;
@@ -229,16 +339,16 @@ void Durability::Cron() {
       break;
     }
   }
-  if (d.rewrite == nullptr && d.aof && config.appendonly) {
-    const bool due = d.aof->appending() && config.auto_aof_rewrite_percentage > 0 &&
+  if (d.rewrite == nullptr && config.appendonly) {
+    const bool needed = d.base_missing() || d.feed.sync_broken();
+    const bool due = !needed && config.auto_aof_rewrite_percentage > 0 &&
                      d.aof->total_bytes() > static_cast<uint64_t>(config.auto_aof_rewrite_min_size) &&
                      (d.aof->total_bytes() - d.aof->base_bytes()) * 100 >=
                          std::max<uint64_t>(d.aof->base_bytes(), 1) *
                              static_cast<uint64_t>(config.auto_aof_rewrite_percentage);
     const bool retry = now_s - d.rewrite_started_s > kRetryAfterFailedSaveS;
-    if ((due || d.rewrite_scheduled || d.feed.sync_broken()) && (d.figures.aof_last_bgrewrite_ok || retry)) {
+    if ((due || needed) && (d.figures.aof_last_bgrewrite_ok || retry)) {
       if (due) log::Notice("Starting automatic rewriting of AOF on {} bytes", d.aof->total_bytes());
-      d.rewrite_scheduled = false;
       StartRewrite();
     }
   }
@@ -258,6 +368,7 @@ std::string Durability::WriteRefusal() const {
 std::string Durability::Save() {
   Impl& d = *impl_;
   if (d.save != nullptr) return "ERR Background save already in progress";
+  if (d.dataset_incomplete()) return "ERR The dataset is not complete yet";
   const std::string temporary = fmt::format("temp-{}.rdb", getpid());
   auto file = persistence::AtomicFile::Create(d.files, d.config().dbfilename, temporary);
   persistence::Status status = file.ok() ? persistence::Status() : file.status();
@@ -268,11 +379,11 @@ std::string Durability::Save() {
     job.RunToEnd();
     if (status.ok()) status = file->Commit();
   }
-  d.figures.last_bgsave_ok = status.ok();
   if (!status.ok()) {
     log::Warning("Saving to {} failed: {}. The old file is untouched.", d.config().dbfilename, status.text());
     return "ERR " + status.text();
   }
+  d.figures.last_bgsave_ok = true;
   d.figures.last_save_s = d.now_s();
   d.dirty_at_last_save = d.services.stats.dirty;
   ++d.figures.saves;
@@ -283,13 +394,14 @@ std::string Durability::Save() {
 Durability::Started Durability::StartBackgroundSave() {
   Impl& d = *impl_;
   if (d.save != nullptr) return Started::kAlreadyRunning;
+  if (d.dataset_incomplete()) return Started::kFailed;
   d.last_save_try_s = d.save_started_s = d.now_s();
   d.dirty_at_save_start = d.services.stats.dirty;
   std::string error;
-  d.save = BackgroundSave::ToReplacedFile(d.disk, d.files, d.config().dbfilename,
-                                                   fmt::format("temp-bg-{}.rdb", getpid()), d.services.keyspace,
-                                                   d.RdbOptions(false),
-                                                   [&d](const persistence::Status& status) { d.SaveEnded(status); }, &error);
+  // A name of its own: of a save that was given up the disk thread may still hold the file.
+  d.save = BackgroundSave::ToReplacedFile(
+      d.disk, d.files, d.config().dbfilename, fmt::format("temp-bg-{}.{}.rdb", getpid(), ++d.saves_started),
+      d.services.keyspace, d.RdbOptions(false), [&d](const persistence::Status& status) { d.SaveEnded(status); }, &error);
   if (d.save == nullptr) {
     d.figures.last_bgsave_ok = false;
     log::Warning("Cannot start background saving: {}", error);
@@ -302,65 +414,38 @@ Durability::Started Durability::StartBackgroundSave() {
 Durability::Started Durability::StartRewrite() {
   Impl& d = *impl_;
   if (d.rewrite != nullptr) return Started::kAlreadyRunning;
-  if (!d.aof) {
-    auto log = persistence::AofLog::Open(d.files, AofPathsOf(d.config()));
-    if (!log.ok()) {
-      log::Warning("Cannot open the append-only files: {}", log.status().text());
-      return Started::kFailed;
-    }
-    d.aof.emplace(std::move(*log));
-  }
-  // What this turn has fed so far belongs to the old increment, everything from here on to the new one.
-  if (d.feed_attached && !d.feed.Write(d.loop.now().mono_ms())) return Started::kFailed;
-  d.rewrite_started_s = d.now_s();
-  auto file = d.aof->StartRewrite();
-  if (!file.ok()) {
-    d.figures.aof_last_bgrewrite_ok = false;
-    log::Warning("Cannot start rewriting the append-only file: {}", file.status().text());
-    return Started::kFailed;
-  }
-  if (!d.feed_attached && d.config().appendonly) {
-    d.AttachFeed();
-    d.stream.AddSink(*this);
-  }
-  if (d.feed_attached) d.BeginIncrement();
-  d.rewritten_up_to = d.aof->SyncPoint();
-  SnapshotJob::Options options = d.RdbOptions(true);
-  if (d.RewriteFormat() == persistence::AofBaseFormat::kCommands) options.format = SnapshotJob::Format::kCommands;
-  d.rewrite = BackgroundSave::ToFile(d.disk, *file, d.services.keyspace, options,
-                                              [&d](const persistence::Status& status) { d.RewriteEnded(status); });
-  log::Notice("Background append only file rewriting started");
-  return Started::kYes;
+  if (d.dataset_incomplete()) return Started::kFailed;
+  return d.StartRewrite() ? Started::kYes : Started::kFailed;
 }
 
 std::string Durability::SetAppendOnly(bool on) {
   Impl& d = *impl_;
+  d.GiveUpRewrite();
   if (!on) {
-    d.rewrite.reset();
-    d.rewrite_scheduled = false;
-    d.stream.RemoveSink(*this);
-    std::string error = d.feed.WriteAndSync();
-    d.feed.Use(nullptr);
-    d.feed_attached = false;
-    if (d.aof) {
-      if (auto status = d.aof->StopAppending(); !status.ok() && error.empty()) error = status.text();
-      d.aof.reset();
-    }
-    if (!error.empty()) log::Warning("Closing the append-only file: {}", error);
-    log::Notice("The append-only file is off; its files stay in {}", d.config().appenddirname);
+    const bool was_on = d.feed_attached;
+    if (std::string error = d.CloseAof(); !error.empty()) log::Warning("Closing the append-only file: {}", error);
+    if (was_on) log::Notice("The append-only file is off; its files stay in {}", d.config().appenddirname);
     return {};
   }
-  // The old files, if any, do not continue into what happens now: a rewrite makes a new base first.
-  return StartRewrite() == Started::kYes ? std::string()
-                                             : "Unable to turn on AOF. Check server logs.";
+  // The old files, if any, do not continue into what happens now: a rewrite makes a new base first. It waits for a
+  // dataset that is just arriving.
+  if (d.aof) d.CloseAof();
+  if (d.dataset_incomplete() || StartRewrite() == Started::kYes) return {};
+  return "Unable to turn on AOF. Check server logs.";
+}
+
+void Durability::DatasetDiscarded() {
+  Impl& d = *impl_;
+  d.discarded = true;
+  d.save.reset();
+  d.GiveUpRewrite();
+  if (d.feed_attached) d.CloseAof();
 }
 
 void Durability::DatasetReplaced() {
   Impl& d = *impl_;
-  d.save.reset();
-  if (!d.config().appendonly) return;
-  SetAppendOnly(false);
-  if (!SetAppendOnly(true).empty()) d.rewrite_scheduled = true;
+  d.discarded = false;
+  if (d.base_missing()) d.StartRewrite();  // if it fails, Cron tries again
 }
 
 std::string Durability::FinishForShutdown(bool save_rdb) {
@@ -368,15 +453,23 @@ std::string Durability::FinishForShutdown(bool save_rdb) {
   if (d.save != nullptr) log::Notice("A background save is under way and is given up");
   d.save.reset();
   if (d.rewrite != nullptr) {
-    log::Notice("An AOF rewrite is under way and is given up; the files before it are complete");
-    d.rewrite.reset();
-    if (d.feed_attached) d.aof->AbortRewrite();
+    log::Notice("An AOF rewrite is under way and is given up");
+    d.GiveUpRewrite();
   }
-  if (d.feed_attached) {
+  d.disk.Drain();  // what was given up must not come into force after the last save
+  const bool whole = d.feed_attached && d.aof->appending() && !d.feed.sync_broken();
+  if (whole) {
     if (std::string error = d.feed.WriteAndSync(); !error.empty()) return error;
     log::Notice("The append-only file is written and synced");
+  } else if (d.config().appendonly && !d.dataset_incomplete()) {
+    log::Notice("The append-only file has no complete base yet: writing it before the exit");
+    if (d.aof && !d.aof->appending()) d.CloseAof();
+    if (std::string error = d.RewriteNow(); !error.empty()) return error;
+    if (std::string error = d.feed.WriteAndSync(); !error.empty()) return error;
   }
-  if (save_rdb) return Save();
+  if (!save_rdb) return {};
+  if (!d.dataset_incomplete()) return Save();
+  log::Notice("Nothing is saved: the dataset was not complete yet, and the files hold the one before");
   return {};
 }
 
@@ -397,7 +490,7 @@ Durability::Figures Durability::figures() const {
   }
   f.aof_enabled = d.config().appendonly;
   f.aof_rewrite_in_progress = d.rewrite != nullptr;
-  f.aof_rewrite_scheduled = d.rewrite_scheduled;
+  f.aof_rewrite_scheduled = d.base_missing() && !f.loading;
   if (d.rewrite != nullptr) {
     f.aof_current_rewrite_time_s = d.now_s() - d.rewrite_started_s;
     f.snapshot_keys_processed = d.rewrite->keys_done();

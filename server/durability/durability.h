@@ -57,7 +57,9 @@ class Durability : public StreamSink {
   // SHUTDOWN: stops background work, saves if asked, flushes and syncs the AOF. Empty = all is on disk.
   std::string FinishForShutdown(bool save_rdb);
 
-  // A full sync replaced the dataset: the AOF starts over from a new base.
+  // A full sync empties the dataset: what is written ends here, and the files keep what was, until ...
+  void DatasetDiscarded();
+  // ... the primary's dataset is complete in its place (the AOF starts over from a new base), or we become a primary.
   void DatasetReplaced();
 
   struct Figures {  // INFO persistence

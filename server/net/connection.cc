@@ -71,7 +71,9 @@ void Connection::WaitWritable() {
 }
 
 bool Connection::MayProcess() const {
-  return !closed_ && !close_after_reply_ && !session_.is_blocked() && session_.out.size() < kOutputPause;
+  // What is executed after the last save of a shutdown would be acknowledged and lost.
+  return !closed_ && !close_after_reply_ && !session_.is_blocked() && session_.out.size() < kOutputPause &&
+         !frontend_.loop().stopped();
 }
 
 void Connection::OnReadable() {
@@ -222,6 +224,7 @@ size_t Connection::Sendable() {
   const size_t pending = session_.out.size();
   ReplyGate& gate = frontend_.gate();
   if (session_.kind == SessionKind::kReplica) return pending;
+  if (!gate.active) gate_.clear();  // appendfsync was changed: nobody may ever sync up to the marks
   while (!gate_.empty() && gate_.front().synced <= gate.synced) gate_.pop_front();
   if (gate.closed() && sent_ + pending > gated_to_) {
     gate_.push_back({std::max(gated_to_, sent_), gate.appended});
@@ -275,7 +278,8 @@ void Connection::Flush() {
   }
   if (sendable > 0) {
     WaitWritable();
-  } else if (!gate_.empty()) {
+  } else if (!gate_.empty() && !in_gated_list_) {
+    in_gated_list_ = true;
     frontend_.gated_.push_back(shared_from_this());
   }
 }

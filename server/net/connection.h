@@ -59,6 +59,7 @@ class Connection final : public SessionLink, public std::enable_shared_from_this
   protocol::RequestParser parser_;
   std::string rest_;  // bytes not yet executed, starting at a command's first byte
   bool reading_ = false, writing_ = false, closed_ = false, in_flush_list_ = false, resume_posted_ = false;
+  bool in_gated_list_ = false;
   bool close_after_reply_ = false;
   bool processing_ = false;
 

@@ -24,6 +24,7 @@ class EventLoop {
 
   void Run();
   void Stop() { stopped_ = true; }
+  bool stopped() const { return stopped_; }
   // Runs turns until `done` says so; for start-up work (loading) that must answer clients meanwhile.
   void RunUntil(const std::function<bool()>& done);
 

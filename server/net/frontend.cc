@@ -164,7 +164,10 @@ void Frontend::EndOfTurn() {
 void Frontend::OnLogSynced() {
   auto waiting = std::move(gated_);
   gated_.clear();
-  for (auto& connection : waiting) ScheduleFlush(*connection);
+  for (auto& connection : waiting) {
+    connection->in_gated_list_ = false;
+    ScheduleFlush(*connection);
+  }
 }
 
 void Frontend::Cron() {

@@ -278,6 +278,7 @@ void PrimaryLink::FinishImage() {
     return Drop(file.status().text());
   }
   image_ = std::move(*file);
+  services_.durability.DatasetDiscarded();
   services_.keyspace.FlushAll();
   reader_ = std::make_unique<persistence::RdbReader>(
       persistence::RdbReaderOptions{.verify_checksum = services_.config.rdbchecksum});
