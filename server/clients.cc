@@ -12,7 +12,10 @@ void Clients::Pause(PauseReason reason, PauseScope scope, int64_t until_mono_ms)
   any_pause_ = true;
 }
 
-void Clients::Unpause(PauseReason reason) { pauses_[static_cast<int>(reason)].active = false; }
+void Clients::Unpause(PauseReason reason) {
+  PauseState& pause = pauses_[static_cast<int>(reason)];
+  if (pause.active) pause.until_ms = 0;  // over; those held back go on at the end of the turn
+}
 
 bool Clients::Paused(PauseScope scope, int64_t mono_ms) const {
   for (const PauseState& pause : pauses_)
@@ -33,10 +36,14 @@ void Clients::HoldBack(Session& session) {
 }
 
 void Clients::ReleasePaused(int64_t mono_ms) {
-  for (PauseState& pause : pauses_)
-    if (pause.active && pause.until_ms <= mono_ms) pause.active = false;
+  bool ended = false;
+  for (PauseState& pause : pauses_) {
+    if (!pause.active || pause.until_ms > mono_ms) continue;
+    pause.active = false;
+    ended = true;
+  }
   any_pause_ = std::any_of(std::begin(pauses_), std::end(pauses_), [](const PauseState& p) { return p.active; });
-  if (Paused(PauseScope::kWrites, mono_ms) && Paused(PauseScope::kAll, mono_ms)) return;
+  if (!ended) return;
   // Whoever is still concerned by a pause is held back again by the dispatcher.
   auto waiting = std::move(held_back_);
   held_back_.clear();

@@ -133,6 +133,7 @@ store::ExpiryMode Node::Parts::CurrentExpiryMode() const {
 
 void Node::Parts::WireTurn() {
   loop.AtEndOfTurn([this] {
+    if (clients.any_pause()) clients.ReleasePaused(loop.now().mono_ms());
     durability.EndOfTurn();
     frontend.EndOfTurn();
     dispatcher.set_last_us(MonotonicUs());
@@ -210,7 +211,6 @@ void Node::Parts::Cron() {
   stats.peak_memory = std::max<size_t>(stats.peak_memory, UsedMemory(keyspace));
   keyspace.ResizeStep();
   blocking.WakeExpired(now.mono_us);
-  if (clients.any_pause()) clients.ReleasePaused(now.mono_ms());
   frontend.Cron();
   durability.Cron();
   replication.Cron();
