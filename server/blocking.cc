@@ -26,6 +26,16 @@ void Blocking::Forget(Session& session) {
   session.blocked = {};
 }
 
+void Blocking::WakeForRoleChange() {
+  const auto all = blocked_;
+  for (Session* session : all) {
+    const BlockKind kind = session->blocked.kind;
+    if (kind != BlockKind::kWait && kind != BlockKind::kWaitAof && kind != BlockKind::kKeys) continue;
+    Wake(*session, WakeReason::kRoleChange);
+    if (session->link != nullptr) session->link->CloseAfterReply();
+  }
+}
+
 void Blocking::WakeExpired(int64_t now_us) {
   while (!deadlines_.empty() && deadlines_.begin()->first <= now_us)
     Wake(*deadlines_.begin()->second, WakeReason::kTimeout);

@@ -19,6 +19,8 @@ class Blocking {
   void Wake(Session& session, WakeReason reason);
   void Forget(Session& session);  // the client left
   void WakeExpired(int64_t now_us);
+  // We became a replica: whoever waits for keys or replicas here is told so and disconnected.
+  void WakeForRoleChange();
   int64_t NextDeadlineUs() const { return deadlines_.empty() ? 0 : deadlines_.begin()->first; }
   size_t size() const { return blocked_.size(); }
   const std::set<Session*>& all() const { return blocked_; }

@@ -30,6 +30,7 @@ class Clients {
   void Unpause(PauseReason reason);
   bool writes_paused(int64_t mono_ms) const { return any_pause_ && Paused(PauseScope::kWrites, mono_ms); }
   bool all_paused(int64_t mono_ms) const { return any_pause_ && Paused(PauseScope::kAll, mono_ms); }
+  bool paused_for(PauseReason reason) const { return any_pause_ && pauses_[static_cast<int>(reason)].active; }
   int64_t pause_until_ms() const;
   // A client whose command must wait until the pause ends.
   void HoldBack(Session& session);

@@ -104,6 +104,9 @@ void Wait(CommandContext& ctx) {
   replication.replicas().AddWaiter(ctx.session, offset, static_cast<int>(wanted));
   ctx.services.blocking.Block(ctx.session, BlockKind::kWait, deadline_us,
                               [&replication, offset](Session& session, WakeReason reason) {
+                                if (reason == WakeReason::kRoleChange)
+                                  return session.reply.Error("UNBLOCKED force unblock from blocking operation, instance "
+                                                             "state changed (master -> replica?)");
                                 if (reason == WakeReason::kUnblockError)
                                   return session.reply.Error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
                                 session.reply.Integer(replication.ReplicasAcknowledging(offset));
@@ -142,8 +145,12 @@ void ReplConf(CommandContext& ctx) {
       return replication.replicas().Acknowledge(ctx.session, *offset, fsynced);
     } else if (EqualsIgnoreCase(option, "getack")) {
       return;  // asked by a primary over its own link; from a client it means nothing
-    } else if (EqualsIgnoreCase(option, "rdb-only") || EqualsIgnoreCase(option, "rdb-filter-only")) {
-      if (value != "0" && !value.empty())
+    } else if (EqualsIgnoreCase(option, "rdb-only")) {
+      const auto only = protocol::ParseInt64(value);
+      if (!only || (*only != 0 && *only != 1)) return ctx.reply.Error(kNotAnInteger);
+      side().only_image = *only == 1;
+    } else if (EqualsIgnoreCase(option, "rdb-filter-only")) {
+      if (!value.empty())
         return ctx.reply.Error(fmt::format("ERR Unsupported REPLCONF option: {}", option));
     } else {
       return ctx.reply.Error(fmt::format("ERR Unrecognized REPLCONF option: {}", option));
@@ -168,8 +175,7 @@ void PSync(CommandContext& ctx) {
 }
 
 void Sync(CommandContext& ctx) {
-  if (!ctx.session.replica) ctx.session.replica = std::make_shared<Session::ReplicaSide>();
-  ctx.reply.Error("ERR SYNC of Redis before 2.8 is not supported: use PSYNC");
+  Synchronise(ctx, {}, -1);
 }
 
 constexpr ArgSpec kReplicaOfHostPort[] = {{.name = "host"}, {.name = "port", .type = ArgType::kInteger}};

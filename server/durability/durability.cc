@@ -9,6 +9,7 @@
 #include "persistence/aof_log.h"
 #include "persistence/aof_writer.h"
 #include "persistence/atomic_file.h"
+#include "server/cluster/cluster_shell.h"
 #include "server/config/config.h"
 #include "server/durability/aof_feed.h"
 #include "server/durability/background_save.h"
@@ -27,6 +28,11 @@ constexpr int64_t kRetryAfterFailedSaveS = 5;
 
 persistence::AofPaths AofPathsOf(const config::Config& config) {
   return {.data_directory = ".", .append_directory = config.appenddirname, .append_file_name = config.appendfilename};
+}
+
+bool StartsAsReplica(const Services& services) {
+  if (services.cluster != nullptr) return services.cluster->core().me().is(cluster::kReplica);
+  return !services.config.replicaof_host.empty();
 }
 
 }  // namespace
@@ -70,7 +76,7 @@ struct Durability::Impl {
     options.info = {.created_s = now_s(),
                     .used_memory = services.keyspace.memory().total(),
                     .aof_base = aof_base,
-                    .replication_id = services.replication.replication_id(),
+                    .replication_id = services.replication.has_past() ? services.replication.replication_id() : "",
                     .replication_offset = services.replication.offset(),
                     .replication_database = std::max(0, stream.selected_db())};
     return options;
@@ -280,7 +286,8 @@ std::string Durability::LoadAtStart() {
   d.figures.last_load_keys_loaded = d.loader->keys_loaded();
   d.figures.last_load_keys_expired = d.loader->keys_expired();
   if (!d.loader->replication_id().empty() && !config.appendonly)
-    d.services.replication.RestoreHistory(d.loader->replication_id(), d.loader->replication_offset());
+    d.services.replication.RestoreHistory(d.loader->replication_id(), d.loader->replication_offset(),
+                                          d.loader->stream_database(), StartsAsReplica(d.services));
   d.loader.reset();
   if (!error.empty()) return error;
   d.services.stats.dirty = 0;

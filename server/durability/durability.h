@@ -40,6 +40,7 @@ class Durability : public StreamSink {
   // Called when gate().synced moved.
   void OnSynced(std::function<void()> hook);
   void OnStream(std::string_view bytes, int64_t offset) override;
+  void OnLocal(std::string_view bytes) override { OnStream(bytes, 0); }
   void Cron();             // every 100 ms: save points, everysec, automatic rewriting
   // Why writes are refused now (MISCONF ...), or empty.
   std::string WriteRefusal() const;

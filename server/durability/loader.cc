@@ -58,6 +58,8 @@ bool DatasetApplier::ApplyRecord(const persistence::RdbRecord& record, int64_t n
     }
     case Kind::kAux:
       if (record.name == "repl-id") replication_id_ = record.value;
+      if (record.name == "repl-stream-db")
+        stream_database_ = static_cast<int>(protocol::ParseInt64(record.value).value_or(0));
       if (record.name == "repl-offset") replication_offset_ = protocol::ParseInt64(record.value).value_or(0);
       return true;
     case Kind::kFunction:

@@ -25,6 +25,7 @@ class DatasetApplier {
   // Where an RDB file stood in a replication history; empty when it does not say.
   const std::string& replication_id() const { return replication_id_; }
   int64_t replication_offset() const { return replication_offset_; }
+  int stream_database() const { return stream_database_; }
 
  private:
   bool ApplyRecord(const persistence::RdbRecord& record, int64_t now_ms);
@@ -35,6 +36,7 @@ class DatasetApplier {
   std::string error_;
   std::string replication_id_;
   int64_t replication_offset_ = 0;
+  int stream_database_ = 0;
   uint64_t keys_loaded_ = 0, keys_expired_ = 0;
   int progress_shown_ = 0;  // tenths
 };

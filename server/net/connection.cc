@@ -72,8 +72,9 @@ void Connection::WaitWritable() {
 
 bool Connection::MayProcess() const {
   // What is executed after the last save of a shutdown would be acknowledged and lost.
-  return !closed_ && !close_after_reply_ && !session_.is_blocked() && session_.out.size() < kOutputPause &&
-         !frontend_.loop().stopped();
+  // A replica's acknowledgements are heard however much it has still to read.
+  return !closed_ && !close_after_reply_ && !session_.is_blocked() && !frontend_.loop().stopped() &&
+         (session_.out.size() < kOutputPause || session_.kind == SessionKind::kReplica);
 }
 
 void Connection::OnReadable() {
@@ -289,7 +290,11 @@ void Connection::CheckOutputLimit(int64_t now_ms) {
                                                                               : session_.subscriptions > 0        ? 2
                                                                                                                    : 0];
   const auto used = session_.out.size();
-  bool over = limit.hard_bytes != 0 && used > static_cast<size_t>(limit.hard_bytes);
+  auto hard_bytes = static_cast<size_t>(limit.hard_bytes);
+  // To be as far behind as the backlog reaches is no fault of a replica.
+  if (session_.kind == SessionKind::kReplica)
+    hard_bytes = std::max(hard_bytes, static_cast<size_t>(frontend_.services().config.repl_backlog_size));
+  bool over = limit.hard_bytes != 0 && used > hard_bytes;
   if (limit.soft_bytes != 0 && used > static_cast<size_t>(limit.soft_bytes)) {
     if (soft_limit_since_ms_ == 0) soft_limit_since_ms_ = now_ms;
     over |= now_ms - soft_limit_since_ms_ > limit.soft_seconds * 1000;

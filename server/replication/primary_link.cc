@@ -6,11 +6,13 @@
 #include <charconv>
 
 #include "protocol/args.h"
+#include "server/clients.h"
 #include "server/config/config.h"
 #include "server/dispatcher.h"
 #include "server/durability/durability.h"
 #include "server/durability/loader.h"
 #include "server/log.h"
+#include "server/net/disk_thread.h"
 #include "server/net/event_loop.h"
 #include "server/replication/replication.h"
 #include "server/stats.h"
@@ -26,18 +28,19 @@ constexpr size_t kLoadChunk = 256 << 10;
 
 }  // namespace
 
-PrimaryLink::PrimaryLink(EventLoop& loop, Services& services, ReplicationStream& stream, Replication& replication,
-                         std::string host, uint16_t port)
-    : loop_(loop), services_(services), stream_(stream), replication_(replication), host_(std::move(host)), port_(port) {
+PrimaryLink::PrimaryLink(EventLoop& loop, DiskThread& disk, Services& services, ReplicationStream& stream,
+                         Replication& replication, std::string host, uint16_t port)
+    : loop_(loop), disk_(disk), services_(services), stream_(stream), replication_(replication), host_(std::move(host)),
+      port_(port) {
   down_since_ms_ = loop.now().mono_ms();
   loop_.Post([this, alive = alive_] {
-    if (*alive && state_ == State::kWaiting) Connect();
+    if (*alive && state_ == State::kWaiting && !services_.durability.loading()) Connect();
   });
-  loop_.AddBackgroundWork([this, alive = alive_] { return *alive && state_ == State::kLoading && LoadSlice(); });
 }
 
 PrimaryLink::~PrimaryLink() {
   *alive_ = false;
+  ForgetSession();
   if (link_ != nullptr) link_->Close();
   image_.reset();
   if (!image_path_.empty()) (void)files_.Remove(image_path_).ok();
@@ -84,17 +87,31 @@ void PrimaryLink::Drop(const std::string& why) {
     (void)files_.Remove(image_path_).ok();
     image_path_.clear();
   }
-  session_.reset();
+  ForgetSession();
   parser_.Reset();
   transaction_.clear();
   if (state_ != State::kLoading) state_ = State::kWaiting;
   next_try_ms_ = loop_.now().mono_ms() + kRetryMs;
 }
 
+// Later: whoever closes it may be in the midst of a walk over all clients.
+void PrimaryLink::Face::CloseNow(std::string_view reason) {
+  owner_.loop_.Post([owner = &owner_, alive = owner_.alive_, why = std::string(reason)] {
+    if (*alive && owner->online()) owner->Drop(why);
+  });
+}
+
+void PrimaryLink::ForgetSession() {
+  if (session_ == nullptr) return;
+  services_.clients.Remove(*session_);
+  session_.reset();
+}
+
 void PrimaryLink::Cron() {
   const int64_t now_ms = loop_.now().mono_ms();
   if (state_ == State::kWaiting) {
-    if (now_ms >= next_try_ms_) Connect();
+    // What the disk holds comes first: it may be a past to continue.
+    if (now_ms >= next_try_ms_ && !services_.durability.loading()) Connect();
     return;
   }
   if (state_ == State::kLoading) {
@@ -119,7 +136,8 @@ void PrimaryLink::SendCommand(std::initializer_list<std::string_view> words) {
 void PrimaryLink::SendAcknowledgement() {
   last_ack_ms_ = loop_.now().mono_ms();
   // Inside a transaction only what is applied counts, which the stream's offset says.
-  SendCommand({"REPLCONF", "ACK", std::to_string(stream_.offset())});
+  link_->Send(fmt::format("*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n${}\r\n{}\r\n",
+                          std::to_string(stream_.offset()).size(), stream_.offset()));
 }
 
 void PrimaryLink::NextStep(Step step) {
@@ -141,9 +159,7 @@ void PrimaryLink::NextStep(Step step) {
     case Step::kCapabilities:
       return SendCommand({"REPLCONF", "capa", "eof", "capa", "psync2"});
     case Step::kPsync: {
-      // A past worth continuing exists only if something ever happened in it.
-      asked_to_continue_ = stream_.offset() > 0;
-      if (!asked_to_continue_) return SendCommand({"PSYNC", "?", "-1"});
+      if (!replication_.has_past()) return SendCommand({"PSYNC", "?", "-1"});
       log::Notice("Asking to go on from {} offset {}", replication_.replication_id(), stream_.offset() + 1);
       return SendCommand({"PSYNC", replication_.replication_id(), std::to_string(stream_.offset() + 1)});
     }
@@ -202,6 +218,7 @@ bool PrimaryLink::OnHandshakeLine(std::string_view line) {
 void PrimaryLink::Received(std::string_view bytes) {
   last_io_unix_ms_ = loop_.now().unix_ms;
   last_io_mono_ms_ = loop_.now().mono_ms();
+  if (state_ == State::kOnline) replication_.HeardPrimary();
   services_.stats.net_repl_input_bytes += bytes.size();
   input_.append(bytes);
   while (state_ == State::kHandshake) {
@@ -279,7 +296,9 @@ void PrimaryLink::FinishImage() {
   }
   image_ = std::move(*file);
   services_.durability.DatasetDiscarded();
+  replication_.ForsakeHistory();
   services_.keyspace.FlushAll();
+  image_stream_db_ = 0;
   reader_ = std::make_unique<persistence::RdbReader>(
       persistence::RdbReaderOptions{.verify_checksum = services_.config.rdbchecksum});
   loaded_bytes_ = keys_loaded_ = 0;
@@ -289,6 +308,7 @@ bool PrimaryLink::LoadSlice() {
   const int64_t until = MonotonicUs() + kLoadSliceUs;
   auto fail = [this](const std::string& why) {
     services_.keyspace.FlushAll();
+    reader_.reset();
     log::Warning("The primary's dataset cannot be used: {}. The dataset is empty now; synchronising again.", why);
     state_ = State::kWaiting;
     Drop(why);
@@ -297,6 +317,8 @@ bool PrimaryLink::LoadSlice() {
   while (MonotonicUs() < until) {
     switch (reader_->Next()) {
       case persistence::RdbRead::kRecord: {
+        if (reader_->record().kind == persistence::RdbRecord::Kind::kAux && reader_->record().name == "repl-stream-db")
+          image_stream_db_ = static_cast<int>(protocol::ParseInt64(reader_->record().value).value_or(0));
         if (reader_->record().kind != persistence::RdbRecord::Kind::kString) continue;
         bool expired;
         std::string error;
@@ -321,13 +343,9 @@ bool PrimaryLink::LoadSlice() {
         break;
     }
     reader_.reset();
-    image_.reset();
-    // The file is as good as a save of our own.
-    if (auto status = files_.Rename(image_path_, services_.config.dbfilename); !status.ok())
-      log::Warning("Cannot keep the received dataset as {}: {}", services_.config.dbfilename, status.text());
-    image_path_.clear();
+    KeepImage();
     log::Notice("The primary's dataset is in place: {} keys", keys_loaded_);
-    replication_.AdoptHistory(new_id_, new_offset_);
+    replication_.AdoptHistory(new_id_, new_offset_, image_stream_db_);
     services_.durability.DatasetReplaced();
     if (link_ == nullptr) {
       state_ = State::kWaiting;
@@ -335,21 +353,42 @@ bool PrimaryLink::LoadSlice() {
     }
     GoOnline();
     link_->PauseReading(false);
-    SendAcknowledgement();
     ReadStream();
     return false;
   }
   return true;
 }
 
+// The file is as good as a save of our own: it takes the place of the old one, once it is safely on disk.
+void PrimaryLink::KeepImage() {
+  auto file = std::shared_ptr<persistence::File>(std::move(image_));
+  disk_.Run(
+      [file, from = image_path_, to = services_.config.dbfilename] {
+        persistence::PosixFileSystem files;
+        persistence::Status status = file->Sync();
+        if (status.ok()) status = files.Rename(from, to);
+        if (status.ok()) return;
+        log::Warning("Cannot keep the received dataset as {}: {}", to, status.text());
+        (void)files.Remove(from).ok();
+      },
+      {});
+  image_path_.clear();
+}
+
 void PrimaryLink::GoOnline() {
   state_ = State::kOnline;
   last_io_mono_ms_ = loop_.now().mono_ms();
-  session_ = std::make_unique<Session>(0, SessionKind::kPrimary);
+  ForgetSession();
+  session_ = std::make_unique<Session>(services_.clients.NextId(), SessionKind::kPrimary);
+  session_->link = &face_;
+  session_->peer = fmt::format("{}:{}", link_->peer_ip(), port_);
+  session_->created_us = session_->last_interaction_us = loop_.now().mono_us;
+  services_.clients.Add(*session_);
   session_->db = std::max(0, stream_.selected_db());
   parser_.Reset();
   parser_.limits().max_bulk = static_cast<size_t>(services_.config.proto_max_bulk_len);
-  replication_.EnsureBacklog();
+  replication_.HeardPrimary();
+  SendAcknowledgement();  // after a diskless image the primary waits for it
 }
 
 void PrimaryLink::ReadStream() {
@@ -361,13 +400,12 @@ void PrimaryLink::ReadStream() {
     using Status = protocol::ParseResult::Status;
     if (result.status == Status::kNeedMore) break;
     if (result.status == Status::kError) {
-      stream_.set_offset(stream_.offset());
       return Drop(fmt::format("the stream is broken: {}", result.error));
     }
     const std::string_view raw = rest.substr(0, result.consumed);
     used += result.consumed;
     if (result.status == Status::kEmpty) {
-      stream_.FeedRaw(raw, ReplicationStream::Content::kControl);
+      PassOn(raw, ReplicationStream::Content::kControl);
       continue;
     }
     ApplyCommand(argv_, raw);
@@ -376,15 +414,21 @@ void PrimaryLink::ReadStream() {
   input_.erase(0, used);
 }
 
+// Control bytes in the midst of a transaction keep their place in the stream.
+void PrimaryLink::PassOn(std::string_view raw, ReplicationStream::Content content) {
+  if (transaction_.empty()) return stream_.FeedRaw(raw, content);
+  transaction_.append(raw);
+}
+
 void PrimaryLink::ApplyCommand(std::span<const std::string_view> argv, std::string_view raw) {
   using Content = ReplicationStream::Content;
   if (protocol::EqualsIgnoreCase(argv[0], "REPLCONF")) {
     const bool asks = argv.size() >= 2 && protocol::EqualsIgnoreCase(argv[1], "GETACK");
-    stream_.FeedRaw(raw, Content::kControl);
+    PassOn(raw, Content::kControl);
     if (asks) SendAcknowledgement();
     return;
   }
-  if (protocol::EqualsIgnoreCase(argv[0], "PING")) return stream_.FeedRaw(raw, Content::kControl);
+  if (protocol::EqualsIgnoreCase(argv[0], "PING")) return PassOn(raw, Content::kControl);
   const std::string error = services_.dispatcher.Replay(*session_, argv, loop_.now().unix_ms);
   if (!error.empty())
     log::Warning("The primary's command '{}' failed here: {}. The datasets may differ.", argv[0], error);

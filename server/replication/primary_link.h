@@ -24,6 +24,7 @@
 
 namespace tessera {
 
+class DiskThread;
 class EventLoop;
 class Replication;
 
@@ -38,8 +39,8 @@ class PrimaryLink {
     kOnline,
   };
 
-  PrimaryLink(EventLoop& loop, Services& services, ReplicationStream& stream, Replication& replication, std::string host,
-              uint16_t port);
+  PrimaryLink(EventLoop& loop, DiskThread& disk, Services& services, ReplicationStream& stream, Replication& replication,
+              std::string host, uint16_t port);
   ~PrimaryLink();
 
   const std::string& host() const { return host_; }
@@ -47,13 +48,14 @@ class PrimaryLink {
   State state() const { return state_; }
   bool online() const { return state_ == State::kOnline; }
   bool loading() const { return state_ == State::kLoading; }
-  int64_t last_io_ms() const { return last_io_unix_ms_; }       // unix; 0 never
+  int64_t last_io_ms() const { return last_io_unix_ms_; }       // unix; 0 never; of any byte, handshakes included
   int64_t down_since_ms() const { return down_since_ms_; }      // monotonic
   uint64_t image_bytes_total() const { return image_total_; }   // 0 when unknown (diskless)
   uint64_t image_bytes_read() const { return image_read_; }
   int64_t image_last_io_ms() const { return last_io_mono_ms_; } // monotonic
   void Cron();
-
+  // A slice of applying the image; true while there is more to do.
+  bool Work() { return state_ == State::kLoading && LoadSlice(); }
  private:
   void Connect();
   void Drop(const std::string& why);
@@ -64,13 +66,16 @@ class PrimaryLink {
   bool ReadImage();
   void FinishImage();
   bool LoadSlice();
+  void KeepImage();
   void GoOnline();
+  void PassOn(std::string_view raw, ReplicationStream::Content content);
   void ReadStream();
   void SendCommand(std::initializer_list<std::string_view> words);
   void SendAcknowledgement();
   void ApplyCommand(std::span<const std::string_view> argv, std::string_view raw);
 
   EventLoop& loop_;
+  DiskThread& disk_;
   Services& services_;
   ReplicationStream& stream_;
   Replication& replication_;
@@ -89,7 +94,6 @@ class PrimaryLink {
   enum class Step : uint8_t { kPing, kAuth, kPort, kAddress, kCapabilities, kPsync };
   Step step_ = Step::kPing;
   void NextStep(Step step);
-  bool asked_to_continue_ = false;
 
   // Full synchronisation.
   std::string new_id_;
@@ -104,8 +108,24 @@ class PrimaryLink {
   std::unique_ptr<persistence::RdbReader> reader_;
   uint64_t loaded_bytes_ = 0;
   uint64_t keys_loaded_ = 0;
+  int image_stream_db_ = 0;  // the database the stream behind the image goes on in
 
   // Stream.
+  // The primary is a client too: CLIENT LIST shows it, CLIENT KILL TYPE master disconnects it.
+  class Face : public SessionLink {
+   public:
+    explicit Face(PrimaryLink& owner) : owner_(owner) {}
+    void OutputPending() override {}
+    void CloseAfterReply() override { CloseNow("killed"); }
+    void CloseNow(std::string_view reason) override;
+    void Resume() override {}
+    Figures figures() const override { return {}; }
+
+   private:
+    PrimaryLink& owner_;
+  };
+  void ForgetSession();
+  Face face_{*this};
   std::unique_ptr<Session> session_;
   protocol::RequestParser parser_;
   std::vector<std::string_view> argv_;

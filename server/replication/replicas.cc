@@ -1,6 +1,9 @@
 #include "server/replication/replicas.h"
 
 #include <fmt/core.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -38,14 +41,18 @@ class Replicas::Snapshot {
                     .used_memory = services.keyspace.memory().total(),
                     .replication_id = services.replication.replication_id(),
                     .replication_offset = services.replication.offset(),
-                    .replication_database = 0};
+                    .replication_database = std::max(0, owner.stream_.selected_db())};
     for (Session* session : targets) {
       session->replica->state = State::kReceiving;
       session->replica->acknowledged = 0;
+      session->replica->sent = session->network_out;
+      session->replica->sent_ms = owner.loop_.now().mono_ms();
+      if (session->replica->old_protocol) continue;
       session->out.Append(
           fmt::format("+FULLRESYNC {} {}\r\n", services.replication.replication_id(), services.replication.offset()));
+      session->link->OutputPending();
     }
-    // The image says nothing of the stream's selected database: it is selected afresh behind it.
+    // The stream behind the image selects its database afresh; if it is not ours, the image says in which it goes on.
     owner.stream_.ForgetSelectedDb();
     if (diskless) {
       end_mark_ = History::RandomId();
@@ -97,6 +104,7 @@ class Replicas::Snapshot {
   bool diskless() const { return job_ != nullptr; }
   const std::string& error() const { return error_; }
   const std::string& path() const { return path_; }
+  bool sending() const { return job_ != nullptr; }
   void ForEachTarget(const std::function<void(Session&)>& visit) {
     for (uint64_t id : targets_)
       if (Session* session = owner_.services_.clients.Find(id); session != nullptr && session->replica) visit(*session);
@@ -126,6 +134,10 @@ std::string Replicas::AddressOf(const Session& session) {
   return ip;
 }
 
+int64_t Replicas::HeardMs(const Session& session) {
+  return std::max(session.replica->acknowledged_ms, session.last_interaction_us / 1000);
+}
+
 void Replicas::Synchronise(Session& session, std::string_view id, int64_t offset) {
   Replication& replication = services_.replication;
   if (!session.replica) session.replica = std::make_shared<Session::ReplicaSide>();
@@ -133,7 +145,12 @@ void Replicas::Synchronise(Session& session, std::string_view id, int64_t offset
   session.kind = SessionKind::kReplica;
   side.acknowledged_ms = loop_.now().mono_ms();
   if (std::find(replicas_.begin(), replicas_.end(), &session) == replicas_.end()) replicas_.push_back(&session);
-  if (id != "?" && replication.CanContinue(id, offset)) {
+  side.old_protocol = id.empty();
+  if (services_.config.repl_disable_tcp_nodelay && !session.unix_socket) {
+    const int off = 0;
+    setsockopt(session.link->figures().fd, IPPROTO_TCP, TCP_NODELAY, &off, sizeof off);
+  }
+  if (!id.empty() && id != "?" && replication.CanContinue(id, offset)) {
     // An older replica must not be told our id: it would not understand the word behind CONTINUE.
     session.out.Append(side.understands_psync2 ? fmt::format("+CONTINUE {}\r\n", replication.replication_id())
                                                : std::string("+CONTINUE\r\n"));
@@ -145,13 +162,13 @@ void Replicas::Synchronise(Session& session, std::string_view id, int64_t offset
                 offset);
     return;
   }
-  if (id != "?") {
+  if (!id.empty() && id != "?") {
     ++services_.stats.sync_partial_err;
     log::Notice("Replica {}:{} cannot go on from {} offset {}: it needs a full synchronisation", AddressOf(session),
                 side.port, id, offset);
   }
   ++services_.stats.sync_full;
-  replication.EnsureBacklog();
+  replication.PrepareFullSynchronisation();
   side.state = State::kWaiting;
   side.waiting_since_ms = loop_.now().mono_ms();
   log::Notice("Replica {}:{} asks for a full synchronisation", AddressOf(session), side.port);
@@ -166,7 +183,8 @@ void Replicas::StartSnapshot() {
     waiting.push_back(session);
     all_understand_eof &= session->replica->understands_eof;
   }
-  if (waiting.empty()) return;
+  // What is being loaded is nobody's picture of anything.
+  if (waiting.empty() || services_.replication.loading()) return;
   const bool diskless = config.repl_diskless_sync && all_understand_eof;
   log::Notice("Full synchronisation of {} replica(s) begins at offset {}, {}", waiting.size(), stream_.offset(),
               diskless ? "straight to their sockets" : "through a file");
@@ -188,8 +206,10 @@ bool Replicas::Work() {
   }
   finished->ForEachTarget([&](Session& session) {
     Session::ReplicaSide& side = *session.replica;
+    if (side.only_image && finished->diskless()) return session.link->CloseAfterReply();
     if (finished->diskless()) {
       side.state = State::kAwaitingAck;
+      if (side.old_protocol) BecomeOnline(session);
       return;
     }
     auto image = files_.Open(finished->path(), persistence::OpenMode::kRead);
@@ -221,6 +241,8 @@ void Replicas::SendImage(Session& session) {
   session.link->OutputPending();
   if (side.image_sent < side.image_bytes) return;
   side.image.reset();
+  // Whoever wanted the image alone closes the connection when it has it.
+  if (side.only_image) return session.link->CloseAfterReply();
   BecomeOnline(session);
 }
 
@@ -230,6 +252,7 @@ void Replicas::BecomeOnline(Session& session) {
   side.acknowledged_ms = loop_.now().mono_ms();
   session.out.Append(side.held);
   side.held = {};
+  side.sent_ms = 0;
   session.link->OutputPending();
   log::Notice("Replica {}:{} is synchronised and gets the stream", AddressOf(session), side.port);
 }
@@ -250,7 +273,8 @@ void Replicas::Acknowledge(Session& session, int64_t offset, int64_t fsynced) {
     satisfied.push_back(waiter.session_id);
     return true;
   });
-  for (uint64_t id : satisfied) services_.blocking.Wake(*services_.clients.Find(id), WakeReason::kReady);
+  for (uint64_t id : satisfied)
+    if (Session* client = services_.clients.Find(id)) services_.blocking.Wake(*client, WakeReason::kReady);
 }
 
 void Replicas::AddWaiter(Session& session, int64_t offset, int count) {
@@ -283,37 +307,53 @@ void Replicas::Feed(std::string_view bytes) {
   }
 }
 
+void Replicas::CronOf(Session& session) {
+  const config::Config& config = services_.config;
+  const int64_t now_ms = loop_.now().mono_ms();
+  Session::ReplicaSide& side = *session.replica;
+  auto give_up = [&](const std::string& why) {
+    log::Warning("Replica {}:{} is disconnected: {}", AddressOf(session), side.port, why);
+    session.link->CloseNow(why);
+  };
+  // A line feed tells a replica that waits for its image that we are alive.
+  const bool image_is_made = side.state == State::kReceiving && snapshot_ != nullptr && !snapshot_->sending() &&
+                             side.image == nullptr;
+  if (side.state == State::kWaiting || image_is_made) {
+    if (now_ms - side.acknowledged_ms < 1000) return;
+    side.acknowledged_ms = now_ms;
+    session.out.Append("\n");
+    session.link->OutputPending();
+    return;
+  }
+  const auto& limit = config.client_output_buffer_limit[config::kClientReplica];
+  const auto hard_bytes = std::max<uint64_t>(limit.hard_bytes, static_cast<uint64_t>(config.repl_backlog_size));
+  if (limit.hard_bytes != 0 && side.held.size() > hard_bytes) {
+    ++services_.stats.client_output_buffer_limit_disconnections;
+    return give_up(fmt::format("{} bytes of the stream wait for it, more than its output buffer limit", side.held.size()));
+  }
+  if (side.state == State::kReceiving) {
+    if (side.sent != session.network_out || session.out.empty()) {
+      side.sent = session.network_out;
+      side.sent_ms = now_ms;
+    }
+    if (now_ms - side.sent_ms > config.repl_timeout * 1000)
+      give_up(fmt::format("it has taken nothing of its image for more than {} seconds", config.repl_timeout));
+  } else if (!side.old_protocol && now_ms - HeardMs(session) > config.repl_timeout * 1000) {
+    give_up(fmt::format("silent for more than {} seconds", config.repl_timeout));
+  }
+}
+
 void Replicas::Cron() {
   const config::Config& config = services_.config;
   const int64_t now_ms = loop_.now().mono_ms();
+  const auto all = replicas_;
+  for (Session* session : all) CronOf(*session);
   int64_t longest_wait_ms = -1;
   int waiting = 0;
-  const auto all = replicas_;
-  for (Session* session : all) {
-    Session::ReplicaSide& side = *session->replica;
-    if (side.state == State::kWaiting) {
-      ++waiting;
-      longest_wait_ms = std::max(longest_wait_ms, now_ms - side.waiting_since_ms);
-      // A line feed tells a waiting replica that we are alive.
-      if (now_ms - side.acknowledged_ms >= 1000) {
-        side.acknowledged_ms = now_ms;
-        session->out.Append("\n");
-        session->link->OutputPending();
-      }
-      continue;
-    }
-    const auto& limit = config.client_output_buffer_limit[config::kClientReplica];
-    if (limit.hard_bytes != 0 && side.held.size() > limit.hard_bytes) {
-      log::Warning("Replica {}:{} is disconnected: {} bytes of the stream wait for it, more than its output buffer limit",
-                   AddressOf(*session), side.port, side.held.size());
-      session->link->CloseNow("output buffer limit");
-      continue;
-    }
-    if (side.state == State::kOnline && now_ms - side.acknowledged_ms > config.repl_timeout * 1000) {
-      log::Warning("Replica {}:{} has been silent for more than {} seconds and is disconnected", AddressOf(*session),
-                   side.port, config.repl_timeout);
-      session->link->CloseNow("replication timeout");
-    }
+  for (const Session* session : replicas_) {
+    if (session->replica->state != State::kWaiting) continue;
+    ++waiting;
+    longest_wait_ms = std::max(longest_wait_ms, now_ms - session->replica->waiting_since_ms);
   }
   if (waiting == 0 || snapshot_ != nullptr) return;
   // Diskless: a little patience lets several replicas share one snapshot.
@@ -326,7 +366,7 @@ int64_t Replicas::GoodCount() const {
   const int64_t now_ms = loop_.now().mono_ms();
   return std::count_if(replicas_.begin(), replicas_.end(), [&](const Session* session) {
     return session->replica->state == State::kOnline &&
-           now_ms - session->replica->acknowledged_ms <= services_.config.min_replicas_max_lag * 1000;
+           (now_ms - HeardMs(*session)) / 1000 <= services_.config.min_replicas_max_lag;
   });
 }
 

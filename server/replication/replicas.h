@@ -32,10 +32,14 @@ struct Session::ReplicaSide {
   std::string address;        // announced: ip-address
   bool understands_eof = false;
   bool understands_psync2 = false;
+  bool only_image = false;    // REPLCONF rdb-only: a backup, not a replica
+  bool old_protocol = false;  // SYNC: no offsets, no acknowledgements
   int64_t acknowledged = 0;   // offset
   int64_t acknowledged_ms = 0;  // monotonic, when
   int64_t fsynced = 0;        // offset in the replica's AOF (FACK)
   int64_t waiting_since_ms = 0;
+  uint64_t sent = 0;            // bytes that had left when last looked at,
+  int64_t sent_ms = 0;          // and since when: a receiver that takes nothing is given up
   std::string held;           // the stream since the snapshot
   std::unique_ptr<persistence::File> image;  // disk-based: what is being sent
   uint64_t image_bytes = 0, image_sent = 0;
@@ -46,7 +50,7 @@ class Replicas {
   Replicas(EventLoop& loop, DiskThread& disk, Services& services, ReplicationStream& stream);
   ~Replicas();
 
-  // PSYNC and SYNC: takes the connection over. `id` "?" asks for everything.
+  // PSYNC and SYNC (`id` empty): takes the connection over. `id` "?" asks for everything.
   void Synchronise(Session& session, std::string_view id, int64_t offset);
   void Acknowledge(Session& session, int64_t offset, int64_t fsynced);
   void Forget(Session& session);
@@ -59,6 +63,8 @@ class Replicas {
   int64_t GoodCount() const;
   int CountAcknowledging(int64_t offset) const;
   bool AllAcknowledge(int64_t offset) const;
+  // When a replica was last heard of, monotonic: it acknowledges, or sends line feeds while it loads.
+  static int64_t HeardMs(const Session& session);
   // The address clients know a replica by.
   static std::string AddressOf(const Session& session);
 
@@ -75,6 +81,7 @@ class Replicas {
   void StartSnapshot();
   void BecomeOnline(Session& session);
   void SendImage(Session& session);
+  void CronOf(Session& session);
   bool Work();
 
   EventLoop& loop_;

@@ -1,7 +1,10 @@
 #include "server/replication/replication.h"
 
 #include <random>
+#include <utility>
 
+#include "server/blocking.h"
+#include "server/clients.h"
 #include "server/config/options.h"
 #include "server/log.h"
 #include "server/net/event_loop.h"
@@ -30,9 +33,10 @@ void History::Forget() {
 }
 
 Replication::Replication(EventLoop& loop, DiskThread& disk, Services& services, ReplicationStream& stream)
-    : loop_(loop), services_(services), stream_(stream),
+    : loop_(loop), disk_(disk), services_(services), stream_(stream),
       replicas_(std::make_unique<Replicas>(loop, disk, services, stream)) {
   history_.Forget();
+  loop.AddBackgroundWork([this] { return primary_ != nullptr && primary_->Work(); });
 }
 
 Replication::~Replication() = default;
@@ -41,6 +45,12 @@ void Replication::EnsureBacklog() {
   if (backlog_) return;
   backlog_.emplace(static_cast<size_t>(services_.config.repl_backlog_size), stream_.offset());
   stream_.AddSink(*this);
+}
+
+void Replication::PrepareFullSynchronisation() {
+  if (!backlog_ && !is_replica()) history_.Forget();
+  EnsureBacklog();
+  has_past_ = true;
 }
 
 void Replication::ResizeBacklog(size_t bytes) {
@@ -57,11 +67,15 @@ void Replication::Follow(const std::string& host, uint16_t port) {
   log::Notice("Following {}:{} as a replica; the present data stays until the primary's arrives", host, port);
   const bool was_primary = primary_ == nullptr;
   primary_.reset();
-  if (was_primary) log::SetRole('S');
-  // Those who follow us learn our new history by reconnecting.
-  replicas_->DisconnectAll("we follow another primary now");
+  if (was_primary) {
+    log::SetRole('S');
+    heard_primary_ms_ = 0;
+    services_.blocking.WakeForRoleChange();
+  }
+  // Those who follow us stay: should our history change, they learn it when we do.
   EnsureBacklog();
-  primary_ = std::make_unique<PrimaryLink>(loop_, services_, stream_, *this, host, port);
+  stream_.set_following(true);
+  primary_ = std::make_unique<PrimaryLink>(loop_, disk_, services_, stream_, *this, host, port);
   services_.options.mutable_config().replicaof_host = services_.cluster == nullptr ? host : "";
   services_.options.mutable_config().replicaof_port = services_.cluster == nullptr ? port : 0;
 }
@@ -69,6 +83,8 @@ void Replication::Follow(const std::string& host, uint16_t port) {
 void Replication::BecomePrimary() {
   if (primary_ == nullptr) return;
   primary_.reset();
+  stream_.set_following(false);
+  heard_primary_ms_ = 0;
   log::SetRole('M');
   history_.Renew(stream_.offset());
   stream_.ForgetSelectedDb();
@@ -83,7 +99,8 @@ std::string Replication::primary_host() const { return primary_ != nullptr ? pri
 uint16_t Replication::primary_port() const { return primary_ != nullptr ? primary_->port() : uint16_t{0}; }
 bool Replication::primary_link_up() const { return primary_ != nullptr && primary_->online(); }
 bool Replication::loading() const { return primary_ != nullptr && primary_->loading(); }
-int64_t Replication::primary_last_io_ms() const { return primary_ != nullptr ? primary_->last_io_ms() : 0; }
+
+void Replication::HeardPrimary() { heard_primary_ms_ = loop_.now().unix_ms; }
 
 bool Replication::EnoughReplicasToWrite() const {
   const config::Config& config = services_.config;
@@ -94,9 +111,16 @@ bool Replication::EnoughReplicasToWrite() const {
 int Replication::ReplicasAcknowledging(int64_t offset) const { return replicas_->CountAcknowledging(offset); }
 
 void Replication::RequestAcknowledgements() {
-  const std::string_view command[] = {"REPLCONF", "GETACK", "*"};
-  stream_.FeedControl(command);
+  if (std::exchange(acknowledgements_wanted_, true)) return;
+  loop_.Post([this] {
+    acknowledgements_wanted_ = false;
+    if (is_replica() || replicas_->empty() || Silent()) return;
+    const std::string_view command[] = {"REPLCONF", "GETACK", "*"};
+    stream_.FeedControl(command);
+  });
 }
+
+bool Replication::Silent() const { return services_.clients.paused_for(Clients::PauseReason::kFailover); }
 
 bool Replication::HasReplicas() const { return !replicas_->empty(); }
 bool Replication::AllReplicasCaughtUp() const { return replicas_->AllAcknowledge(stream_.offset()); }
@@ -111,14 +135,23 @@ bool Replication::CanContinue(std::string_view id, int64_t offset) const {
   return id == history_.id || (id == history_.second_id && offset <= history_.second_offset);
 }
 
-void Replication::AdoptHistory(std::string_view id, int64_t offset) {
+void Replication::ForsakeHistory() {
+  replicas_->DisconnectAll("the dataset is being replaced by a full synchronisation");
+  history_.Forget();
+  has_past_ = false;
+  heard_primary_ms_ = 0;
+  stream_.set_offset(0);
+  backlog_.emplace(static_cast<size_t>(services_.config.repl_backlog_size), 0);
+}
+
+void Replication::AdoptHistory(std::string_view id, int64_t offset, int db) {
   history_.id = id;
+  has_past_ = true;
   history_.second_id.assign(40, '0');
   history_.second_offset = -1;
   stream_.set_offset(offset);
+  stream_.set_selected_db(db);
   backlog_.emplace(static_cast<size_t>(services_.config.repl_backlog_size), offset);
-  stream_.AddSink(*this);
-  replicas_->DisconnectAll("the dataset was replaced by a full synchronisation");
 }
 
 void Replication::ContinueHistory(std::string_view new_id) {
@@ -129,11 +162,19 @@ void Replication::ContinueHistory(std::string_view new_id) {
   replicas_->DisconnectAll("the replication id changed");
 }
 
-void Replication::RestoreHistory(std::string_view replication_id, int64_t offset) {
-  if (replication_id.size() != 40) return;
+void Replication::RestoreHistory(std::string_view replication_id, int64_t offset, int db, bool as_replica) {
+  if (replication_id.size() != 40 || offset < 0) return;
   history_.id = replication_id;
+  has_past_ = true;
   stream_.set_offset(offset);
   EnsureBacklog();
+  backlog_.emplace(static_cast<size_t>(services_.config.repl_backlog_size), offset);
+  if (as_replica) {
+    stream_.set_selected_db(db);
+  } else {
+    history_.Renew(offset);
+    alone_since_ms_ = loop_.now().mono_ms();
+  }
 }
 
 Replication::Figures Replication::figures() const {
@@ -148,7 +189,7 @@ Replication::Figures Replication::figures() const {
                                    : side.state == State::kWaiting ? "wait_bgsave"
                                                                    : "send_bulk",
                           .acknowledged_offset = side.acknowledged,
-                          .lag_s = (now.mono_ms() - side.acknowledged_ms) / 1000});
+                          .lag_s = (now.mono_ms() - Replicas::HeardMs(*session)) / 1000});
   }
   f.replication_id = history_.id;
   f.second_replication_id = history_.second_id;
@@ -175,7 +216,8 @@ void Replication::Cron() {
   const config::Config& config = services_.config;
   replicas_->Cron();
   if (primary_ != nullptr) primary_->Cron();
-  if (primary_ == nullptr && !replicas_->empty() && now_ms - last_ping_ms_ >= config.repl_ping_replica_period * 1000) {
+  if (primary_ == nullptr && !replicas_->empty() && !Silent() &&
+      now_ms - last_ping_ms_ >= config.repl_ping_replica_period * 1000) {
     last_ping_ms_ = now_ms;
     const std::string_view command[] = {"PING"};
     stream_.FeedControl(command);
@@ -186,6 +228,7 @@ void Replication::Cron() {
     stream_.RemoveSink(*this);
     backlog_.reset();
     history_.Forget();
+    has_past_ = false;
     log::Notice("No replicas for {} seconds: the replication backlog is freed", config.repl_backlog_ttl);
   }
 }

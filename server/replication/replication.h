@@ -46,10 +46,13 @@ class Replication : public StreamSink {
   uint16_t primary_port() const;
   bool primary_link_up() const;
   bool loading() const;                // a full synchronisation is being applied
-  int64_t primary_last_io_ms() const;  // unix ms of the last byte heard; 0 never
+  // Unix ms of the last byte heard from a primary while synchronised with it; 0 never, or the data is not worth anything.
+  int64_t primary_last_io_ms() const { return heard_primary_ms_; }
   int64_t offset() const { return stream_.offset(); }  // produced as primary, processed as replica
   std::string_view replication_id() const { return history_.id; }
   const History& history() const { return history_; }
+  // Somebody else may know this dataset by our history's id: it is worth asking to continue, and keeping in RDB files.
+  bool has_past() const { return has_past_; }
 
   // ---- as primary
   Replicas& replicas() { return *replicas_; }
@@ -57,7 +60,7 @@ class Replication : public StreamSink {
   const PrimaryLink* primary() const { return primary_.get(); }
   bool EnoughReplicasToWrite() const;  // min-replicas-to-write / -max-lag
   int ReplicasAcknowledging(int64_t offset) const;
-  // Asks all replicas for an acknowledgement (WAIT).
+  // Asks all replicas for an acknowledgement (WAIT), once a turn.
   void RequestAcknowledgements();
   bool HasReplicas() const;
   bool AllReplicasCaughtUp() const;
@@ -91,22 +94,34 @@ class Replication : public StreamSink {
 
   const Backlog* backlog() const { return backlog_ ? &*backlog_ : nullptr; }
   void EnsureBacklog();
+  // A replica wants everything: without a backlog there is no past worth naming, so a new history begins.
+  void PrepareFullSynchronisation();
   void ResizeBacklog(size_t bytes);
   // The byte position a replica named in PSYNC can be continued from, under the id it named.
   bool CanContinue(std::string_view id, int64_t offset) const;
 
   // ---- from the primary link
-  void AdoptHistory(std::string_view id, int64_t offset);   // after a full synchronisation
+  // The dataset is about to be replaced: what is here in between belongs to no history.
+  void ForsakeHistory();
+  // After a full synchronisation; the stream goes on in database `db`.
+  void AdoptHistory(std::string_view id, int64_t offset, int db);
   void ContinueHistory(std::string_view new_id);            // +CONTINUE with another id
+  void HeardPrimary();                                      // while synchronised
   // ---- state that survives a restart in RDB aux fields
-  void RestoreHistory(std::string_view replication_id, int64_t offset);
+  // A replica goes on where it was. A primary may have made changes that the file does not know: it begins a history of
+  // its own, which continues the old one up to `offset` only.
+  void RestoreHistory(std::string_view replication_id, int64_t offset, int db, bool as_replica);
 
   void Cron();  // every 100 ms
   void OnStream(std::string_view bytes, int64_t offset) override;
   void OnControl(std::string_view bytes, int64_t offset) override { OnStream(bytes, offset); }
 
  private:
+  // The primary of a paused write side neither pings nor asks: its offset stands still for the replica that takes over.
+  bool Silent() const;
+
   EventLoop& loop_;
+  DiskThread& disk_;
   Services& services_;
   ReplicationStream& stream_;
   History history_;
@@ -114,6 +129,9 @@ class Replication : public StreamSink {
   std::unique_ptr<Replicas> replicas_;
   std::unique_ptr<PrimaryLink> primary_;
   int64_t last_ping_ms_ = 0;
+  int64_t heard_primary_ms_ = 0;  // unix
+  bool acknowledgements_wanted_ = false;
+  bool has_past_ = false;
   int64_t alone_since_ms_ = 0;  // no replicas: the backlog is freed some time later
 };
 

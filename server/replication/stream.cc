@@ -24,6 +24,12 @@ void AppendCommand(std::string& out, std::span<const std::string_view> command) 
   }
 }
 
+void AppendSelect(std::string& out, int db) {
+  const std::string number = std::to_string(db);
+  const std::string_view select[] = {"SELECT", number};
+  AppendCommand(out, select);
+}
+
 }  // namespace
 
 void Backlog::Append(std::string_view bytes) {
@@ -78,17 +84,19 @@ void ReplicationStream::RemoveSink(StreamSink& sink) { std::erase(sinks_, &sink)
 void ReplicationStream::Feed(int db, std::span<const std::string_view> command) {
   if (!active()) return;
   if (db != selected_db_) {
-    const std::string number = std::to_string(db);
-    const std::string_view select[] = {"SELECT", number};
-    AppendCommand(frame_, select);
-    selected_db_ = db;
+    AppendSelect(frame_, db);
+    if (!following_) selected_db_ = db;
   }
   AppendCommand(frame_, command);
-  Emit();
+  if (!following_) return Emit();
+  // The primary's next bytes go on in the database that they selected.
+  if (db != selected_db_) AppendSelect(frame_, std::max(0, selected_db_));
+  for (StreamSink* sink : sinks_) sink->OnLocal(frame_);
+  frame_.clear();
 }
 
 void ReplicationStream::FeedControl(std::span<const std::string_view> command) {
-  if (!active()) return;
+  if (!active() || following_) return;
   std::string frame;
   AppendCommand(frame, command);
   FeedRaw(frame, Content::kControl);

@@ -39,6 +39,8 @@ class StreamSink {
   virtual void OnStream(std::string_view bytes, int64_t offset) = 0;
   // The same for commands that change no data (PING, REPLCONF GETACK): part of the history, but not worth logging.
   virtual void OnControl(std::string_view /*bytes*/, int64_t /*offset*/) {}
+  // Changes a replica makes by itself (writable replicas, dropped slots): worth logging, but no part of the history.
+  virtual void OnLocal(std::string_view /*bytes*/) {}
 };
 
 class ReplicationStream {
@@ -47,6 +49,10 @@ class ReplicationStream {
   bool active() const { return !sinks_.empty(); }
   void AddSink(StreamSink& sink);
   void RemoveSink(StreamSink& sink);
+
+  // While we follow a primary, the history is its bytes alone, and the selected database is the one they selected.
+  void set_following(bool following) { following_ = following; }
+  bool following() const { return following_; }
 
   // A SELECT goes ahead when the database differs from the last one in the stream.
   void Feed(int db, std::span<const std::string_view> command);
@@ -57,7 +63,9 @@ class ReplicationStream {
   void FeedMulti(int db);  // MULTI and EXEC around several commands
   void FeedExec(int db);
   // The next Feed selects its database afresh (a new replica or a new AOF file begins here).
-  void ForgetSelectedDb() { selected_db_ = -1; }
+  void ForgetSelectedDb() {
+    if (!following_) selected_db_ = -1;
+  }
   int selected_db() const { return selected_db_; }
   void set_selected_db(int db) { selected_db_ = db; }
 
@@ -69,6 +77,7 @@ class ReplicationStream {
 
   std::vector<StreamSink*> sinks_;
   std::string frame_;
+  bool following_ = false;
   int64_t offset_ = 0;
   int selected_db_ = -1;
 };
