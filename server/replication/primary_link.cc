@@ -302,6 +302,7 @@ void PrimaryLink::FinishImage() {
   reader_ = std::make_unique<persistence::RdbReader>(
       persistence::RdbReaderOptions{.verify_checksum = services_.config.rdbchecksum});
   loaded_bytes_ = keys_loaded_ = 0;
+  LoadSlice();  // a small image is in place before anybody could be told that it is not
 }
 
 bool PrimaryLink::LoadSlice() {

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from .process import Server, converse, run
-from .resp import Client, parse_info
+from .resp import Client, ReplyError, parse_info
 from .slots import SLOTS
 from .wait import eventually
 
@@ -144,7 +144,9 @@ class Cluster:
             seen = {signature(server) for server in self.running()}
             return len(seen) == 1 and not next(iter(seen))[1]
 
-        eventually(agreed, timeout_s, "all running nodes agree on slots, roles and epochs", interval_s=0.1)
+        # A replica that loads its primary's image says LOADING.
+        what = "all running nodes agree on slots, roles and epochs"
+        eventually(agreed, timeout_s, what, interval_s=0.1, ignore=(OSError, ReplyError))
 
     def wait_until_replicas_online(self, timeout_s=60.0):
         def online():
