@@ -98,6 +98,7 @@ class Table {
     uint32_t next = 0;      // first home of `old` not moved yet
     uint64_t frontier = 0;  // its first position
   };
+  static constexpr uint32_t kNoShrinkLimit = 0xffffffff;
   struct Location {
     BucketArray* array;
     uint32_t bucket;
@@ -110,6 +111,7 @@ class Table {
     std::swap(size_, other.size_);
     std::swap(volatile_count_, other.volatile_count_);
     std::swap(earliest_due_, other.earliest_due_);
+    std::swap(shrink_below_, other.shrink_below_);
   }
 
   const BucketArray& ArrayOf(uint64_t position) const {
@@ -139,6 +141,7 @@ class Table {
   bool FillFrom(StoreContext& context, const BucketArray& source, BucketArray& target);
   void Grow(StoreContext& context);
   void ShrinkIfSparse(StoreContext& context);
+  uint32_t DensestFill() const;
   void StartStreaming(StoreContext& context, uint32_t total);
   void MoveHome(StoreContext& context);
   static uint32_t NextTotal(uint32_t total);
@@ -149,6 +152,7 @@ class Table {
   uint32_t size_ = 0;
   uint32_t volatile_count_ = 0;
   uint32_t earliest_due_ = kNeverDue;
+  uint32_t shrink_below_ = kNoShrinkLimit;  // at this size or more shrinking was found useless
 };
 
 template <typename Visit>

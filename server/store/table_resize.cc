@@ -13,6 +13,9 @@ constexpr uint32_t kSmallFillMax = 92;  // of all places: the one spare bucket c
 constexpr uint64_t kLargeFillMax = 87;  // of the homes' places
 constexpr uint64_t kFillMin = 45;
 constexpr uint64_t kFillAfterShrink = 72;
+// Of a large table, the fill of this many windows of so many neighbouring buckets tells how evenly it is filled.
+constexpr uint32_t kFillWindows = 32;
+constexpr uint32_t kFillWindowBuckets = 32;
 constexpr uint32_t kNoLimitBelow = 8;  // arrays this small grow when a newcomer finds no place
 
 void PrefetchEntries(const StoreContext& context, const BucketArray& array, uint32_t index) {
@@ -46,6 +49,24 @@ void Table::Grow(StoreContext& context) {
   }
 }
 
+// Entries per place in the fullest of some parts of a large table, in percent.
+uint32_t Table::DensestFill() const {
+  uint32_t densest = 0;
+  for (uint32_t window = 0; window < kFillWindows; ++window) {
+    const auto first = static_cast<uint32_t>(uint64_t{buckets_.total()} * window / kFillWindows);
+    const uint32_t end = std::min(first + kFillWindowBuckets, buckets_.total());
+    uint32_t used = 0;
+    for (uint32_t index = first; index < end; ++index) {
+      if (buckets_.Exists(index)) used += static_cast<uint32_t>(__builtin_popcount(buckets_[index].Used()));
+    }
+    densest = std::max(densest, used * 100 / ((end - first) * Bucket::kPlaces));
+  }
+  return densest;
+}
+
+// Keys that go in hash order (the expiry cycle, SCAN with DEL, a slot that moves away) leave one part of the table empty
+// and the other one full. The full part must find room in the smaller array; if it does not, shrinking waits until
+// more is gone, so that it is not tried, and paid for, with every removal.
 void Table::ShrinkIfSparse(StoreContext& context) {
   const uint64_t places = uint64_t{buckets_.total()} * Bucket::kPlaces;
   if (size_ == 0) {
@@ -56,12 +77,20 @@ void Table::ShrinkIfSparse(StoreContext& context) {
       return;
     }
   }
-  if (buckets_.total() <= 1 || size_ * uint64_t{100} >= places * kFillMin) return;
-  const uint64_t wanted = std::max<uint64_t>(1, size_ * uint64_t{100} / (kFillAfterShrink * Bucket::kPlaces) + 1);
+  if (buckets_.total() <= 1 || size_ * uint64_t{100} >= places * kFillMin || size_ >= shrink_below_) return;
+  uint64_t wanted = std::max<uint64_t>(1, size_ * uint64_t{100} / (kFillAfterShrink * Bucket::kPlaces) + 1);
   if (wanted >= buckets_.total()) return;
   if (buckets_.total() <= BucketArray::kSmallTotal) {
+    const uint32_t before = buckets_.total();
     (void)Rebuild(context, static_cast<uint32_t>(Arena::RoundUp(wanted * sizeof(Bucket)) / sizeof(Bucket)));
+    if (buckets_.total() >= before) shrink_below_ = size_ - size_ / 8;
   } else {
+    const uint64_t densest = DensestFill();
+    if (densest * places > size_ * uint64_t{125}) wanted = std::max(wanted, buckets_.total() * densest / kFillAfterShrink);
+    if (wanted * 5 > buckets_.total() * uint64_t{4}) {
+      shrink_below_ = size_ - size_ / 16;
+      return;
+    }
     uint32_t total = static_cast<uint32_t>(wanted);
     if (total <= BucketArray::kSmallTotal) {
       total = static_cast<uint32_t>(Arena::RoundUp(wanted * sizeof(Bucket)) / sizeof(Bucket));
@@ -100,6 +129,7 @@ bool Table::Rebuild(StoreContext& context, uint32_t total) {
       resize_ = nullptr;
       buckets_.FreeAll(context);
       buckets_ = std::move(target);
+      shrink_below_ = kNoShrinkLimit;
       return true;
     }
     target.FreeAll(context);
@@ -112,6 +142,7 @@ void Table::StartStreaming(StoreContext& context, uint32_t total) {
   resize_ = std::make_unique<Resize>();
   resize_->old = std::move(buckets_);
   buckets_ = std::move(target);
+  shrink_below_ = kNoShrinkLimit;
 }
 
 bool Table::ResizeStep(StoreContext& context, size_t buckets) {
@@ -165,8 +196,10 @@ void Table::MoveHome(StoreContext& context) {
     ForEachBit(mask, [&](uint32_t place) { move(bucket, place); });
   }
   if (!placed) {
-    // A crowd at the end of a small array. Every entry is in one array or the other: start over with more room.
+    // A crowd at the end of a small array, or in a part of a large one. Every entry is in one array or the other: start
+    // over with more room.
     STORE_CHECK(Rebuild(context, NextTotal(buckets_.total())));
+    shrink_below_ = size_ - size_ / 2;
     return;
   }
   old[home].set_reach(0);

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "server/store/entry_block.h"
@@ -94,6 +96,35 @@ TEST_F(TableTest, NeverRebuildsALargeTableInOneGo) {
     buckets = table_.bucket_count();
     was_resizing = table_.resizing();
   }
+}
+
+TEST_F(TableTest, ShrinksWithoutRebuildingWhenKeysGoInHashOrder) {
+  // Just below the limit of growth, so that the full half of the table has no room in a smaller one.
+  uint64_t count = 0;
+  while (count < 100000 || table_.resizing()) Add(count++);
+  for (const uint64_t room = uint64_t{table_.bucket_count()} * Bucket::kPlaces * 85 / 100; count < room;) Add(count++);
+  std::vector<std::pair<uint32_t, uint64_t>> order;
+  for (uint64_t n = 0; n < count; ++n) order.emplace_back(PositionOf(HashKey(std::to_string(n), context_.hash_seed)), n);
+  std::sort(order.begin(), order.end());
+  uint32_t buckets = table_.bucket_count();
+  bool was_resizing = table_.resizing();
+  for (size_t i = 0; i < order.size(); ++i) {
+    Take(order[i].second);
+    if (buckets > 1000 && table_.bucket_count() != buckets) {
+      ASSERT_LT(table_.bucket_count(), buckets) << i;
+      ASSERT_FALSE(was_resizing) << i;
+    }
+    buckets = table_.bucket_count();
+    was_resizing = table_.resizing();
+    if (i % 1000 == 0 && i + 1 < order.size()) {
+      ASSERT_TRUE(Has(order[i + 1].second));
+      ASSERT_TRUE(Has(order.back().second));
+    }
+  }
+  EXPECT_EQ(table_.size(), 0u);
+  while (table_.ResizeStep(context_, 256)) {
+  }
+  EXPECT_LT(table_.bucket_count(), 100u);
 }
 
 TEST_F(TableTest, DrawsEveryEntry) {
