@@ -1,11 +1,17 @@
 #include "server/log.h"
 
-#include <spdlog/sinks/basic_file_sink.h>
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <mutex>
 
 namespace tessera::log {
 namespace {
@@ -16,6 +22,30 @@ std::atomic<Level> threshold{Level::kNotice};
 
 constexpr char kMark[] = {'.', '-', '*', '#'};
 
+// Opens the file for each line, so that log rotation needs no more than moving it away.
+class FileSink : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit FileSink(std::string path) : path_(std::move(path)) {}
+
+  bool Append(const char* bytes, size_t count) const {
+    const int fd = open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0) return false;
+    const bool written = write(fd, bytes, count) == static_cast<ssize_t>(count);
+    close(fd);
+    return written;
+  }
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    (void)Append(line.data(), line.size());  // nowhere to complain to
+  }
+  void flush_() override {}
+
+  const std::string path_;
+};
+
 }  // namespace
 
 std::string Open(const std::string& file, Level level) {
@@ -24,14 +54,17 @@ std::string Open(const std::string& file, Level level) {
     if (file.empty()) {
       sink = std::make_shared<spdlog::sinks::stdout_sink_mt>();
     } else {
-      sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(file);
+      // Absolute, because CONFIG SET dir must not move the log.
+      auto file_sink = std::make_shared<FileSink>(std::filesystem::absolute(file).string());
+      if (!file_sink->Append("", 0)) return fmt::format("{}: {}", file, std::strerror(errno));
+      sink = std::move(file_sink);
     }
     auto logger = std::make_shared<spdlog::logger>("tessera", sink);
     logger->set_pattern("%P:%v");
     logger->set_level(spdlog::level::trace);
     logger->flush_on(spdlog::level::trace);
     spdlog::set_default_logger(logger);
-  } catch (const spdlog::spdlog_ex& e) {
+  } catch (const std::exception& e) {
     return e.what();
   }
   threshold = level;
