@@ -13,10 +13,13 @@ namespace tessera {
 std::string Lifecycle::RequestShutdown(const ShutdownOptions& options, Session* client) {
   if (shutting_down_) return "ERR Errors trying to SHUTDOWN. Check logs.";
   options_ = options;
+  // Half a dataset must not replace the whole one on disk.
+  const bool loading = services_.durability.loading() || services_.replication.loading();
+  if (loading) options_.save = ShutdownOptions::Save::kNoSave;
   shutting_down_ = true;
   client_id_ = client != nullptr ? client->id : 0;
   const int64_t now_ms = loop_.now().mono_ms();
-  if (!options.now && services_.config.shutdown_timeout > 0 && !services_.replication.is_replica() &&
+  if (!options.now && !loading && services_.config.shutdown_timeout > 0 && !services_.replication.is_replica() &&
       !services_.replication.AllReplicasCaughtUp()) {
     deadline_ms_ = now_ms + int64_t{services_.config.shutdown_timeout} * 1000;
     services_.clients.Pause(Clients::PauseReason::kShutdown, Clients::PauseScope::kWrites, INT64_MAX / 2);

@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <iostream>
 #include <iterator>
 #include <string>
@@ -98,13 +99,13 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "Cannot change to the directory of option 'dir', {}: {}\n", config.dir, std::strerror(errno));
     return 1;
   }
-  if (config.daemonize) Daemonize();
   if (std::string error =
           tessera::log::Open(config.logfile, static_cast<tessera::log::Level>(config.loglevel));
       !error.empty()) {
     fmt::print(stderr, "Cannot open the log file: {}\n", error);
     return 1;
   }
+  if (config.daemonize) Daemonize();
   tessera::log::Notice("{}, pid {}, {}", VersionLine(), getpid(),
                        options.config_file().empty() ? "no configuration file: defaults and command line"
                                                      : "configuration " + options.config_file());
@@ -113,11 +114,14 @@ int main(int argc, char** argv) {
 
   std::string pidfile = config.pidfile;
   if (pidfile.empty() && config.daemonize) pidfile = "/var/run/redis.pid";
-  const bool has_pidfile = !pidfile.empty() && WritePidFile(pidfile);
+  // CONFIG SET dir must not change what is removed in the end.
+  if (!pidfile.empty()) pidfile = std::filesystem::absolute(pidfile).string();
+  bool has_pidfile = false;
   int exit_code;
   {
     tessera::Node node(options);
-    exit_code = node.Run();
+    // Not before the port is ours: the file may belong to the server that has it.
+    exit_code = node.Run([&] { has_pidfile = !pidfile.empty() && WritePidFile(pidfile); });
   }
   if (has_pidfile) unlink(pidfile.c_str());
   return exit_code;

@@ -57,6 +57,30 @@ CommandTable TableWithRenames(const config::Config& config) {
   return table;
 }
 
+Lifecycle::ShutdownOptions ShutdownOptionsOf(uint8_t flags) {
+  using Save = Lifecycle::ShutdownOptions::Save;
+  return {.save = (flags & config::kShutdownSave) != 0     ? Save::kSave
+                  : (flags & config::kShutdownNoSave) != 0 ? Save::kNoSave
+                                                           : Save::kAsConfigured,
+          .now = (flags & config::kShutdownNow) != 0,
+          .force = (flags & config::kShutdownForce) != 0};
+}
+
+// Raises the process's limit of open files for this many clients; returns how many clients it allows now.
+int64_t ReserveFiles(int64_t clients) {
+  constexpr int64_t kReserved = 64;  // files, listeners, bus links
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const auto wanted = static_cast<rlim_t>(clients + kReserved);
+  if (limit.rlim_cur < wanted) {
+    rlimit raised = limit;
+    raised.rlim_cur = std::min(wanted, limit.rlim_max);
+    if (setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
+  }
+  if (limit.rlim_cur >= wanted) return clients;
+  return std::max<int64_t>(static_cast<int64_t>(limit.rlim_cur) - kReserved, 0);
+}
+
 }  // namespace
 
 struct Node::Parts {
@@ -110,7 +134,6 @@ struct Node::Parts {
   void WireConfig(config::Options& options);
   void WatchSignals();
   void Cron();
-  void RaiseFileLimit();
 };
 
 Node::Node(config::Options& options) : parts_(std::make_unique<Parts>(options)) {
@@ -132,8 +155,10 @@ store::ExpiryMode Node::Parts::CurrentExpiryMode() const {
 }
 
 void Node::Parts::WireTurn() {
+  loop.SleepNoLongerThan([this] { return blocking.NextDeadlineUs(); });
   loop.AtEndOfTurn([this] {
     if (clients.any_pause()) clients.ReleasePaused(loop.now().mono_ms());
+    if (blocking.NextDeadlineUs() != 0) blocking.WakeExpired(MonotonicUs());
     durability.EndOfTurn();
     frontend.EndOfTurn();
     dispatcher.set_last_us(MonotonicUs());
@@ -162,14 +187,22 @@ void Node::Parts::WireConfig(config::Options& options) {
     return std::string();
   });
   options.Subscribe({"port", "bind", "unixsocket", "unixsocketperm", "tcp-backlog"},
-                    [this](const Config&, const Config&) { return frontend.Listen(); });
+                    [this](const Config& now, const Config& before) {
+    const std::string error = frontend.Listen();
+    if (error.empty()) return std::string();
+    log::Warning("{}", error);
+    return std::string(now.port != before.port ? "Unable to listen on this port. Check server logs."
+                                               : "Failed to bind to specified addresses.");
+  });
   options.Subscribe({"loglevel"}, [](const Config& now, const Config&) {
     log::SetLevel(static_cast<log::Level>(now.loglevel));
     return std::string();
   });
-  options.Subscribe({"maxclients"}, [this](const Config&, const Config&) {
-    RaiseFileLimit();
-    return std::string();
+  options.Subscribe({"maxclients"}, [](const Config& now, const Config&) {
+    const int64_t possible = ReserveFiles(now.maxclients);
+    if (possible >= now.maxclients) return std::string();
+    return fmt::format("The operating system is not able to handle the specified number of clients, try with {}",
+                       possible);
   });
   options.Subscribe({"slowlog-max-len"}, [this](const Config& now, const Config&) {
     slowlog.Trim(static_cast<size_t>(now.slowlog_max_len));
@@ -210,7 +243,6 @@ void Node::Parts::Cron() {
   stats.repl_output_bytes.Sample(now.mono_us, stats.net_repl_output_bytes);
   stats.peak_memory = std::max<size_t>(stats.peak_memory, UsedMemory(keyspace));
   keyspace.ResizeStep();
-  blocking.WakeExpired(now.mono_us);
   frontend.Cron();
   durability.Cron();
   replication.Cron();
@@ -221,44 +253,47 @@ void Node::Parts::WatchSignals() {
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGHUP, SIG_IGN);
   signals = std::make_unique<boost::asio::signal_set>(loop.io(), SIGTERM, SIGINT);
-  // A second signal while the first is still being obeyed means it.
   struct Waiter {
-    static void Wait(Parts& parts, bool again) {
-      parts.signals->async_wait([&parts, again](const boost::system::error_code& error, int signal) {
+    static void Wait(Parts& parts) {
+      parts.signals->async_wait([&parts](const boost::system::error_code& error, int signal) {
         if (error) return;
+        // A second signal while the first is still being obeyed means it.
+        const bool again = parts.lifecycle.shutting_down();
         log::Warning("Received {}, {}", signal == SIGTERM ? "SIGTERM scheduling shutdown..." : "SIGINT scheduling shutdown...",
                      again ? "for the second time: not waiting any longer" : "finishing what is under way");
         if (again && signal == SIGINT) std::_Exit(1);
         if (again) parts.lifecycle.Abort();
-        parts.lifecycle.RequestShutdown({.now = again}, nullptr);
-        Wait(parts, true);
+        auto options = ShutdownOptionsOf(signal == SIGTERM ? parts.config.shutdown_on_sigterm
+                                                           : parts.config.shutdown_on_sigint);
+        options.now |= again;
+        parts.lifecycle.RequestShutdown(options, nullptr);
+        Wait(parts);
       });
     }
   };
-  Waiter::Wait(*this, false);
+  Waiter::Wait(*this);
 }
 
-void Node::Parts::RaiseFileLimit() {
-  constexpr rlim_t kReserved = 64;  // files, listeners, bus links
-  rlimit limit{};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  const rlim_t wanted = static_cast<rlim_t>(config.maxclients) + kReserved;
-  if (limit.rlim_cur >= wanted) return;
-  limit.rlim_cur = std::min(wanted, limit.rlim_max);
-  if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
-    log::Warning("maxclients is {}, but the system allows only {} open files: further clients will be refused by it. "
-                 "Raise it with 'ulimit -n'.",
-                 config.maxclients, limit.rlim_cur);
-}
-
-int Node::Run() {
+int Node::Run(const std::function<void()>& when_listening) {
   Parts& p = *parts_;
   p.stats.started_us = MonotonicUs();
   p.stats.started_unix_ms = ReadClock().unix_ms;
   p.WatchSignals();
-  p.RaiseFileLimit();
+  if (const int64_t possible = ReserveFiles(p.config.maxclients); possible < p.config.maxclients) {
+    if (possible == 0) {
+      log::Warning("The system allows too few open files for a server ('ulimit -n'). Exiting.");
+      return 1;
+    }
+    log::Warning("maxclients is {}, but the system allows open files for {} only ('ulimit -n'): this is the limit now.",
+                 p.config.maxclients, possible);
+    p.services.options.mutable_config().maxclients = possible;
+  }
   if (std::string error = p.frontend.Listen(); !error.empty()) {
     log::Warning("Failed listening on port {}: {}. Exiting.", p.config.port, error);
+    return 1;
+  }
+  if (p.frontend.listening().empty()) {
+    log::Warning("Configured to not listen anywhere, exiting.");
     return 1;
   }
   if (p.cluster != nullptr) {
@@ -267,11 +302,13 @@ int Node::Run() {
       return 1;
     }
   }
-  if (std::string error = p.durability.LoadAtStart(); !error.empty()) {
+  when_listening();
+  const std::string error = p.durability.LoadAtStart();
+  if (p.loop.stopped()) return p.lifecycle.exit_code();
+  if (!error.empty()) {
     log::Warning("{}. Exiting.", error);
     return 1;
   }
-  if (p.lifecycle.shutting_down()) return p.lifecycle.exit_code();
   if (std::string error = p.durability.StartAppendOnly(); !error.empty()) {
     log::Warning("{}. Exiting.", error);
     return 1;

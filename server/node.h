@@ -1,6 +1,7 @@
 // Builds the parts of a server, hands each what it needs, and runs the loop. The only place that knows them all.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -17,7 +18,8 @@ class Node {
   ~Node();
 
   // Listens, loads, serves until shutdown; returns the process's exit code. What prevents the start is logged.
-  int Run();
+  // `when_listening` is called once the node's addresses and files are its own.
+  int Run(const std::function<void()>& when_listening);
 
  private:
   struct Parts;

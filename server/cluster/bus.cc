@@ -8,17 +8,9 @@
 namespace tessera {
 
 std::string ClusterBus::Listen(const std::vector<std::string>& addresses, uint16_t port, int backlog) {
-  for (std::string address : addresses) {
-    const bool optional = address.starts_with('-');
-    if (optional) address.erase(0, 1);
-    const std::string ip = address == "*" ? "0.0.0.0" : address == "::*" ? "::" : address;
-    std::string error;
-    auto acceptor = TcpAcceptor::Listen(
-        loop_, ip, port, backlog, [this](int fd, const std::string&, uint16_t) { Accept(fd); }, &error);
-    if (acceptor == nullptr && optional) continue;
-    if (acceptor == nullptr) return fmt::format("Could not listen for the cluster bus on {} port {}: {}", ip, port, error);
-    acceptors_.push_back(std::move(acceptor));
-  }
+  const std::string error = TcpAcceptor::Listen(
+      loop_, addresses, port, backlog, [this](int fd, const std::string&, uint16_t) { Accept(fd); }, acceptors_);
+  if (!error.empty()) return fmt::format("Could not listen for the cluster bus: {}", error);
   if (acceptors_.empty()) return fmt::format("Could not listen for the cluster bus on port {}: no address available", port);
   return {};
 }

@@ -32,13 +32,21 @@ constexpr size_t kBytesPerTurn = 1 << 20;
 constexpr size_t kOutputPause = 32 << 20;
 // A blocked client may go on sending this much before we stop reading it.
 constexpr size_t kBlockedRestMax = 1 << 20;
+// Of the rest of a large argument, this much is read at once.
+constexpr size_t kLargeReadMax = 256 << 10;
 constexpr int kPartsPerWrite = 64;
 
 }  // namespace
 
-Connection::Connection(Frontend& frontend, int fd, uint64_t id)
-    : frontend_(frontend), fd_(frontend.loop().io(), fd), session_(id) {
+Connection::Connection(Frontend& frontend, uint64_t id)
+    : frontend_(frontend), fd_(frontend.loop().io()), session_(id) {
   session_.link = this;
+}
+
+bool Connection::Adopt(int fd) {
+  boost::system::error_code error;
+  fd_.assign(fd, error);
+  return !error;
 }
 
 Connection::~Connection() = default;
@@ -51,7 +59,7 @@ void Connection::Start() {
 }
 
 void Connection::WaitReadable() {
-  if (reading_ || closed_ || close_after_reply_) return;
+  if (reading_ || closed_ || close_after_reply_ || input_ended_) return;
   reading_ = true;
   fd_.async_wait(Descriptor::wait_read, [self = shared_from_this()](const boost::system::error_code& error) {
     self->reading_ = false;
@@ -78,7 +86,6 @@ bool Connection::MayProcess() const {
 }
 
 void Connection::OnReadable() {
-  const config::Config& config = frontend_.services().config;
   Stats& stats = frontend_.services().stats;
   ++stats.total_reads_processed;
   char* into = frontend_.read_buffer_.data();
@@ -87,13 +94,13 @@ void Connection::OnReadable() {
   const size_t kept = rest_.size();
   if (append) {
     // The rest of a large argument goes straight where it belongs.
-    room = std::max(room, std::min(parser_.needed_hint(), kBytesPerTurn * 4));
+    room = std::max(room, std::min(parser_.needed_hint(), kLargeReadMax));
     rest_.resize(kept + room);
     into = rest_.data() + kept;
   }
   const ssize_t n = recv(fd_.native_handle(), into, room, 0);
   if (append) rest_.resize(kept + static_cast<size_t>(std::max<ssize_t>(n, 0)));
-  if (n == 0) return CloseNow("closed by client");
+  if (n == 0) return OnEndOfInput();
   if (n < 0) {
     if (errno != EAGAIN && errno != EINTR) return CloseNow(std::strerror(errno));
     return WaitReadable();
@@ -109,14 +116,36 @@ void Connection::OnReadable() {
     const size_t used = MayProcess() ? Process(bytes) : 0;
     if (!closed_) KeepRest(bytes.substr(used));
   }
+  GoOn();
+}
+
+void Connection::GoOn() {
   if (closed_) return;
-  if (config.client_query_buffer_limit != 0 && rest_.size() > static_cast<size_t>(config.client_query_buffer_limit)) {
-    ++stats.client_query_buffer_limit_disconnections;
+  const auto limit = static_cast<size_t>(frontend_.services().config.client_query_buffer_limit);
+  if (limit != 0 && rest_.size() + session_.transaction.bytes > limit) {
+    ++frontend_.services().stats.client_query_buffer_limit_disconnections;
     log::Warning("Closing client {} ({}): its unexecuted input exceeds client-query-buffer-limit", session_.id,
                  session_.peer);
     return CloseNow("query buffer limit");
   }
+  if (input_ended_) {
+    if (MayProcess()) CloseAfterReply();
+    return;
+  }
   if (MayProcess() || rest_.size() < kBlockedRestMax) WaitReadable();
+}
+
+// What the client has asked for is still answered, as far as it reads on (`printf ... | nc`); what it waits for is not.
+void Connection::OnEndOfInput() {
+  if (session_.kind != SessionKind::kNormal) return CloseNow("closed by client");
+  if (session_.is_blocked()) {
+    frontend_.services().blocking.Forget(session_);
+    session_.blocked = {};
+    rest_.clear();
+  }
+  if (session_.out.empty()) return CloseNow("closed by client");
+  input_ended_ = true;
+  GoOn();
 }
 
 void Connection::KeepRest(std::string_view rest) {
@@ -147,7 +176,6 @@ size_t Connection::Process(std::string_view bytes) {
   auto& batch = frontend_.batch_;
   size_t ends[kBatch];
   size_t used = 0;
-  processing_ = true;
   const int64_t wall_ms = frontend_.loop().now().unix_ms;
   // What came before in this turn is not the first command's time.
   dispatcher.set_last_us(std::max(dispatcher.last_us(), frontend_.loop().now().mono_us));
@@ -174,7 +202,8 @@ size_t Connection::Process(std::string_view bytes) {
       }
       parsed += result.consumed;
       if (result.status == Status::kEmpty) {
-        if (count == 0) used = parsed;
+        // Belongs to the command before it: what is kept later must begin where the parser's half-read command does.
+        (count == 0 ? used : ends[count - 1]) = parsed;
         continue;
       }
       ends[count++] = parsed;
@@ -195,7 +224,6 @@ size_t Connection::Process(std::string_view bytes) {
       const auto outcome = dispatcher.Execute(session_, batch[i], wall_ms);
       if (outcome == Dispatcher::Outcome::kPostponed) {
         parser_.Reset();
-        processing_ = false;
         if (!session_.out.empty()) frontend_.ScheduleFlush(*this);
         return used;
       }
@@ -213,7 +241,6 @@ size_t Connection::Process(std::string_view bytes) {
       break;
     }
   }
-  processing_ = false;
   if (!session_.out.empty()) {
     frontend_.ScheduleFlush(*this);
     CheckOutputLimit(frontend_.loop().now().mono_ms());
@@ -269,6 +296,7 @@ void Connection::Flush() {
     sendable -= sent;
     budget -= sent;
     session_.network_out += sent;
+    if (session_.kind == SessionKind::kNormal) session_.last_interaction_us = frontend_.loop().now().mono_us;
     stats.net_output_bytes += sent;
     if (session_.kind == SessionKind::kReplica) stats.net_repl_output_bytes += sent;
     if (sent < total) break;  // the socket is full: no need to hear it again
@@ -331,8 +359,7 @@ void Connection::Resume() {
     self->resume_posted_ = false;
     if (self->closed_) return;
     self->ProcessOwnBuffer();
-    if (self->closed_) return;
-    if (self->MayProcess() || self->rest_.size() < kBlockedRestMax) self->WaitReadable();
+    self->GoOn();
   });
 }
 

@@ -22,13 +22,15 @@ class Frontend;
 
 class Connection final : public SessionLink, public std::enable_shared_from_this<Connection> {
  public:
-  Connection(Frontend& frontend, int fd, uint64_t id);
+  Connection(Frontend& frontend, uint64_t id);
   ~Connection() override;
 
+  // Takes over the socket; false when the system has no room for it, and the socket stays the caller's.
+  bool Adopt(int fd);
   void Start();
   Session& session() { return session_; }
 
-  // End of turn. False when nothing is left to do for this connection now.
+  // End of turn.
   void Flush();
   bool closed() const { return closed_; }
   // Enforces client-output-buffer-limit; called by the frontend after turns and by cron.
@@ -45,6 +47,9 @@ class Connection final : public SessionLink, public std::enable_shared_from_this
   void WaitReadable();
   void WaitWritable();
   void OnReadable();
+  void OnEndOfInput();
+  // After something may have been executed: closes what is over its limits, ends what has ended, or reads on.
+  void GoOn();
   // Executes what `bytes` holds; returns how many bytes were used up.
   size_t Process(std::string_view bytes);
   void ProcessOwnBuffer();
@@ -61,7 +66,7 @@ class Connection final : public SessionLink, public std::enable_shared_from_this
   bool reading_ = false, writing_ = false, closed_ = false, in_flush_list_ = false, resume_posted_ = false;
   bool in_gated_list_ = false;
   bool close_after_reply_ = false;
-  bool processing_ = false;
+  bool input_ended_ = false;  // the client sends no more, but what it has sent is not all executed yet
 
   uint64_t sent_ = 0;  // bytes of output that left, since the connection's start
   struct GateMark {

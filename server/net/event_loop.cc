@@ -1,5 +1,6 @@
 #include "server/net/event_loop.h"
 
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -9,6 +10,7 @@ namespace {
 
 // Handlers run per turn before replies are flushed: bounds how long a reply waits behind other clients' requests.
 constexpr int kHandlersPerTurn = 256;
+constexpr int64_t kSleepMaxUs = 100'000;
 
 class OnceTimer : public EventLoop::Timer {
  public:
@@ -68,11 +70,16 @@ void EventLoop::RunUntil(const std::function<bool()>& done) {
   while (!stopped_ && !done()) Turn();
 }
 
+int64_t EventLoop::SleepUs() const {
+  const int64_t wake_us = next_wake_us_ ? next_wake_us_() : 0;
+  return wake_us == 0 ? kSleepMaxUs : std::clamp<int64_t>(wake_us - MonotonicUs(), 0, kSleepMaxUs);
+}
+
 void EventLoop::Turn() {
   int handled = 0;
   stale_ = true;
-  if (!busy_) handled = static_cast<int>(io_->run_one_for(std::chrono::milliseconds(100)));
-  while (handled < kHandlersPerTurn && io_->poll_one() != 0) ++handled;
+  if (!busy_) handled = static_cast<int>(io_->run_one_for(std::chrono::microseconds(SleepUs())));
+  while (!stopped_ && handled < kHandlersPerTurn && io_->poll_one() != 0) ++handled;
   if (io_->stopped()) io_->restart();
   busy_ = false;
   for (auto& slice : background_) busy_ |= slice();

@@ -23,6 +23,7 @@ class EventLoop {
   EventLoop(const EventLoop&) = delete;
 
   void Run();
+  // The turn under way is ended early, with its end-of-turn work.
   void Stop() { stopped_ = true; }
   bool stopped() const { return stopped_; }
   // Runs turns until `done` says so; for start-up work (loading) that must answer clients meanwhile.
@@ -39,6 +40,8 @@ class EventLoop {
   };
   [[nodiscard]] std::unique_ptr<Timer> After(int64_t delay_ms, std::function<void()> task);
 
+  // `next` says the monotonic instant in microseconds by which the loop must not sleep any longer, 0 = none.
+  void SleepNoLongerThan(std::function<int64_t()> next) { next_wake_us_ = std::move(next); }
   // In order of registration.
   void AtEndOfTurn(std::function<void()> hook) { end_of_turn_.push_back(std::move(hook)); }
   // Called once a turn before its end for a bounded slice (about a millisecond) of background work; while any returns
@@ -57,10 +60,12 @@ class EventLoop {
 
  private:
   void Turn();
+  int64_t SleepUs() const;
 
   std::unique_ptr<boost::asio::io_context> io_;
   std::vector<std::function<void()>> end_of_turn_;
   std::vector<std::function<bool()>> background_;
+  std::function<int64_t()> next_wake_us_;
   std::vector<std::unique_ptr<Timer>> periodic_;
   mutable Now now_;            // read when first asked for in a turn, so that waiting does not age it
   mutable bool stale_ = true;

@@ -21,6 +21,8 @@ namespace {
 
 constexpr size_t kReadBufferBytes = 64 << 10;
 constexpr size_t kCommandsAhead = 16;
+// A client that is to be closed and takes nothing of its last replies for this long is closed without them.
+constexpr int64_t kLastWordsUs = 60'000'000;
 
 constexpr std::string_view kProtectedModeRefusal =
     "-DENIED Redis is running in protected mode: no password is set for the default user and the server listens on all "
@@ -66,29 +68,14 @@ ReplyGate& Frontend::gate() { return services_.durability.gate(); }
 
 std::string Frontend::Listen() {
   const config::Config& config = services_.config;
-  std::vector<std::unique_ptr<TcpAcceptor>> acceptors;
-  std::vector<std::string> listening;
   auto accepted = [this](int fd, const std::string& ip, uint16_t port) { Accept(fd, ip, port, false); };
   acceptors_.clear();
+  listening_.clear();
+  std::vector<std::unique_ptr<TcpAcceptor>> acceptors;
   if (config.port != 0) {
-    for (std::string address : config.bind) {
-      // "-address": go on without it when the interface does not exist.
-      const bool optional = address.starts_with('-');
-      if (optional) address.erase(0, 1);
-      const std::string ip = address == "*" ? "0.0.0.0" : address == "::*" ? "::" : address;
-      std::string error;
-      auto acceptor = TcpAcceptor::Listen(loop_, ip, static_cast<uint16_t>(config.port), config.tcp_backlog, accepted,
-                                          &error);
-      if (acceptor == nullptr) {
-        if (optional) continue;
-        return fmt::format("Could not listen on {} (bind {}): {}", Bracketed(ip, static_cast<uint16_t>(config.port)),
-                           address, error);
-      }
-      listening.push_back(Bracketed(ip, static_cast<uint16_t>(config.port)));
-      acceptors.push_back(std::move(acceptor));
-    }
-    if (acceptors.empty())
-      return fmt::format("Could not listen on port {}: none of the addresses of 'bind' is available", config.port);
+    std::string error = TcpAcceptor::Listen(loop_, config.bind, static_cast<uint16_t>(config.port), config.tcp_backlog,
+                                            accepted, acceptors);
+    if (!error.empty()) return "Could not listen: " + error;
   }
   if (!config.unixsocket.empty()) {
     std::string error;
@@ -97,11 +84,10 @@ std::string Frontend::Listen() {
         [this](int fd, const std::string&, uint16_t) { Accept(fd, services_.config.unixsocket, 0, true); }, &error);
     if (acceptor == nullptr)
       return fmt::format("Could not listen on Unix socket {}: {}", config.unixsocket, error);
-    listening.push_back(config.unixsocket);
     acceptors.push_back(std::move(acceptor));
   }
   acceptors_ = std::move(acceptors);
-  listening_ = std::move(listening);
+  for (const auto& acceptor : acceptors_) listening_.push_back(acceptor->address());
   return {};
 }
 
@@ -120,8 +106,9 @@ void Frontend::Accept(int fd, const std::string& peer_ip, uint16_t peer_port, bo
   if (config.protected_mode && config.requirepass.empty() && !unix_socket && !IsLoopback(peer_ip))
     return refuse(kProtectedModeRefusal);
   if (!unix_socket && config.tcp_keepalive > 0) SetKeepAlive(fd, config.tcp_keepalive);
+  auto connection = std::make_shared<Connection>(*this, services_.clients.NextId());
+  if (!connection->Adopt(fd)) return refuse("-ERR out of system resources\r\n");
   ++services_.stats.connections_received;
-  auto connection = std::make_shared<Connection>(*this, fd, services_.clients.NextId());
   Session& session = connection->session();
   session.authenticated = config.requirepass.empty();
   session.unix_socket = unix_socket;
@@ -184,6 +171,8 @@ void Frontend::Cron() {
       log::Verbose("Closing idle client {} ({})", session.id, session.peer);
       connection->CloseNow("idle timeout");
     }
+    if (connection->close_after_reply_ && now_us - session.last_interaction_us > kLastWordsUs)
+      connection->CloseNow("does not read its last replies");
   }
 }
 

@@ -20,8 +20,8 @@ class Frontend {
   Frontend(EventLoop& loop, Services& services);
   ~Frontend();
 
-  // Binds all of `bind` and the Unix socket. Empty = listening, otherwise why not. Replaces earlier listeners only on
-  // success (CONFIG SET port / bind).
+  // Closes earlier listeners, binds all of `bind` and the Unix socket. Empty = done (see listening()), otherwise why
+  // not, and nothing listens.
   std::string Listen();
   void StopListening();
   // Last words: flushes what can be flushed without waiting and closes everyone.
@@ -34,7 +34,7 @@ class Frontend {
   EventLoop& loop() { return loop_; }
   Services& services() { return services_; }
   ReplyGate& gate();
-  const std::vector<std::string>& listening() const { return listening_; }  // for the start-up log
+  const std::vector<std::string>& listening() const { return listening_; }  // addresses, for the start-up log
 
  private:
   friend class Connection;

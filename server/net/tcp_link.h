@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace tessera {
 
@@ -53,14 +54,17 @@ class TcpLink : public std::enable_shared_from_this<TcpLink> {
 class TcpAcceptor {
  public:
   using Accepted = std::function<void(int fd, const std::string& peer_ip, uint16_t peer_port)>;
-  // Returns null and sets `error` when the address cannot be bound.
-  static std::unique_ptr<TcpAcceptor> Listen(EventLoop& loop, const std::string& ip, uint16_t port, int backlog,
-                                             Accepted accepted, std::string* error);
+  // One acceptor per word of `bind` ("*", "::*", an address, a host name), added to `acceptors`. A word with "-" before
+  // it is passed over when its address does not exist here, every word when its protocol does not. Empty = done,
+  // otherwise why not; the acceptors made until then stay in the list.
+  static std::string Listen(EventLoop& loop, const std::vector<std::string>& bind, uint16_t port, int backlog,
+                            const Accepted& accepted, std::vector<std::unique_ptr<TcpAcceptor>>& acceptors);
+  // Null with `error` set when it cannot.
   // `path` is unlinked first and on destruction. `mode` 0 = leave the umask's.
   static std::unique_ptr<TcpAcceptor> ListenUnix(EventLoop& loop, const std::string& path, unsigned mode, int backlog,
                                                  Accepted accepted, std::string* error);
   ~TcpAcceptor();
-  uint16_t port() const;
+  std::string address() const;  // "ip:port", "[ip]:port" or the path, for the log
 
  private:
   struct Impl;
