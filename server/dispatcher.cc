@@ -123,11 +123,14 @@ std::string Dispatcher::Refusal(Session& session, const CommandRow& row, std::sp
     std::string redirect = services_.cluster->Route(session, row, argv);
     if (!redirect.empty()) return redirect;
   }
-  const bool exec_writes = row.has(kTransactionControl) && session.transaction.open && !session.transaction.failed &&
-                           std::any_of(session.transaction.commands.begin(), session.transaction.commands.end(),
-                                       [](const QueuedCommand& c) { return c.row->has(kWrite); });
-  const bool writes = row.has(kWrite) || exec_writes;
-  if (row.has(kDenyOom) && config.maxmemory != 0 && services_.keyspace.memory().total() > config.maxmemory)
+  // EXEC is judged by what it would execute.
+  const bool exec = row.has(kEndsTransaction) && session.transaction.open && !session.transaction.failed;
+  const auto queued = [&](uint64_t flag) {
+    return exec && std::any_of(session.transaction.commands.begin(), session.transaction.commands.end(),
+                               [flag](const QueuedCommand& c) { return c.row->has(flag); });
+  };
+  const bool writes = row.has(kWrite) || queued(kWrite);
+  if (config.maxmemory != 0 && (row.has(kDenyOom) || queued(kDenyOom)) && services_.keyspace.memory().total() > config.maxmemory)
     return "OOM command not allowed when used memory > 'maxmemory'.";
   if (writes && session.kind == SessionKind::kNormal) {
     if (!services_.replication.is_replica()) {
@@ -148,6 +151,8 @@ std::string Dispatcher::Refusal(Session& session, const CommandRow& row, std::sp
     return "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
   if ((services_.durability.loading() || services_.replication.loading()) && !row.has(kLoading))
     return "LOADING Redis is loading the dataset in memory";
+  if (session.kind == SessionKind::kReplica && row.has(kWrite | kReadOnly | kMayReplicate))
+    return "ERR Replica can't interact with the keyspace";
   return {};
 }
 
@@ -186,7 +191,7 @@ bool Dispatcher::MustWaitForPause(const Session& session, const CommandRow& row)
   if (services_.clients.all_paused(now_ms)) return true;
   if (!services_.clients.writes_paused(now_ms)) return false;
   if (CanWrite(row)) return true;
-  return row.has(kTransactionControl) && session.transaction.open &&
+  return row.has(kEndsTransaction) && session.transaction.open &&
          std::any_of(session.transaction.commands.begin(), session.transaction.commands.end(),
                      [](const QueuedCommand& c) { return CanWrite(*c.row); });
 }
