@@ -137,6 +137,43 @@ def port_in_use(options):
 
 
 @case
+def a_failed_start_leaves_the_pid_file_alone(options):
+    directory = temporary_directory()
+    first = Server(options.server, directory=directory, pidfile="my.pid").start()
+    second = Server(options.server, directory=directory, port=first.port, pidfile="my.pid").launch()
+    equal(second.wait(20), 1)
+    with open(os.path.join(directory, "my.pid")) as file:
+        equal(int(file.read()), first.pid)
+
+
+@case
+def changes_that_cannot_be_made_real_are_taken_back(options):
+    first, second = Server(options.server).start(), Server(options.server).start()
+    with first.client() as client:
+        for name, value, before in (("port", second.port, str(first.port)), ("bind", "203.0.113.1", "127.0.0.1")):
+            assert isinstance(client("CONFIG", "SET", name, value), Error), name
+            equal(client("CONFIG", "GET", name), [name.encode(), before.encode()])
+            equal(first.call("PING"), b"PONG")
+
+
+@case
+def shutdown_options_of_signals(options):
+    server = Server(options.server, save="900 1", shutdown_on_sigterm="nosave").start()
+    server.call("SET", "k", "v")
+    equal(server.terminate(), 0)
+    assert not os.path.exists(server.path("dump.rdb")), "saved in spite of nosave"
+    server.start(save="", shutdown_on_sigterm="save")
+    server.call("SET", "k", "v")
+    os.mkdir(server.path("dump.rdb"))
+    server.signal(15)
+    eventually(lambda: "Not shutting down" in server.log(), 10)
+    equal(server.call("GET", "k"), b"v")
+    os.rmdir(server.path("dump.rdb"))
+    equal(server.terminate(), 0)
+    assert os.path.exists(server.path("dump.rdb"))
+
+
+@case
 def two_nodes_never_share_a_nodes_file(options):
     first = Server(options.server, cluster_enabled="yes").start()
     second = Server(options.server, directory=first.directory, cluster_enabled="yes").launch()
@@ -209,11 +246,17 @@ def rewrite_without_a_file(options):
 @case
 def log_file_and_pid_file(options):
     directory = temporary_directory()
-    server = Server(options.server, directory=directory, daemonize="no", logfile=os.path.join(directory, "my.log"),
+    server = Server(options.server, directory=directory, enable_protected_configs="yes", logfile=os.path.join(directory, "my.log"),
                     pidfile=os.path.join(directory, "my.pid")).start()  # fmt: skip
     with open(os.path.join(directory, "my.pid")) as file:
         equal(int(file.read()), server.pid)
     assert os.path.getsize(os.path.join(directory, "my.log")) > 0
+    os.rename(os.path.join(directory, "my.log"), os.path.join(directory, "my.log.1"))
+    server.call("CONFIG", "SET", "dir", temporary_directory())
+    server.call("CONFIG", "SET", "loglevel", "debug")
+    with server.client() as client:
+        equal(client("PING"), b"PONG")
+    eventually(lambda: os.path.exists(os.path.join(directory, "my.log")), 10, "a log moved away is begun afresh")
     server.terminate()
     assert not os.path.exists(os.path.join(directory, "my.pid")), "the pid file is left behind"
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Limits and manners on the wire: maxclients, idle time, buffer limits, broken protocol, requests cut anywhere."""
 
+import resource
 import socket
 import sys
 import os
@@ -16,6 +17,12 @@ from support.wait import eventually
 def resident_kb(server):
     with open(f"/proc/{server.pid}/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+
+
+def cpu_seconds(server):
+    with open(f"/proc/{server.pid}/stat") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @case
@@ -204,6 +211,46 @@ def half_closed_client_gets_its_answers(options):
         equal(client.read_many(100), [b"OK"] * 100)
         client.socket.shutdown(socket.SHUT_WR)
         assert client.at_end()
+    # The end comes together with the requests, also with more replies than a socket holds.
+    server.call("SET", "big", b"x" * 1_000_000)
+    with server.client() as client:
+        client.socket.sendall(encode(("SET", "k", "v")) * 100 + encode(("GET", "big")) * 60)
+        client.socket.shutdown(socket.SHUT_WR)
+        equal(client.read_many(100), [b"OK"] * 100)
+        equal({len(reply) for reply in client.read_many(60)}, {1_000_000})
+        assert client.at_end()
+
+
+@case
+def empty_requests_between_others(options):
+    server = Server(options.server).start()
+    ping = encode(["PING"])
+    with server.client() as client:
+        for empty in (b"*0\r\n", b"\r\n", b"*-1\r\n"):
+            for cut in range(1, len(ping)):
+                client.socket.sendall(ping + empty + ping[:cut])
+                equal(client.read(), b"PONG")
+                client.socket.sendall(ping[cut:])
+                equal(client.read(), b"PONG", f"cut {cut} behind {empty}")
+
+
+@case
+def out_of_descriptors(options):
+    """Who cannot be accepted waits; the server neither spins nor ends, and goes on when there is room."""
+    server = Server(options.server).start()
+    with server.client() as client:
+        used = len(os.listdir(f"/proc/{server.pid}/fd"))
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (used + 5, used + 5))
+        others = [server.client() for _ in range(20)]
+        time.sleep(0.2)
+        before = cpu_seconds(server)
+        time.sleep(1)
+        spent = cpu_seconds(server) - before
+        assert spent < 0.3, f"{spent:.2f} s of CPU in one second of waiting"
+        equal(client("PING"), b"PONG")
+        for other in others[:10]:
+            other.close()
+        equal(others[12]("PING"), b"PONG")
 
 
 @case
