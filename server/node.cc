@@ -26,6 +26,7 @@
 #include "server/net/disk_thread.h"
 #include "server/net/event_loop.h"
 #include "server/net/frontend.h"
+#include "server/replication/replicas.h"
 #include "server/replication/replication.h"
 #include "server/replication/stream.h"
 #include "server/services.h"
@@ -163,7 +164,10 @@ void Node::Parts::WireTurn() {
     frontend.EndOfTurn();
     dispatcher.set_last_us(MonotonicUs());
   });
-  durability.OnSynced([this] { frontend.OnLogSynced(); });
+  durability.OnSynced([this] {
+    frontend.OnLogSynced();
+    replication.replicas().CheckWaiters();
+  });
   loop.AddBackgroundWork([this] {
     keyspace.SetNow(loop.now().unix_ms);
     keyspace.SetExpiryMode(CurrentExpiryMode());

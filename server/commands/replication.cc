@@ -87,6 +87,18 @@ bool ReadTimeout(CommandContext& ctx, std::string_view text, int64_t* deadline_u
   return true;
 }
 
+// True when the waiting ends with an error reply.
+bool WakesInTrouble(Session& session, WakeReason reason) {
+  if (reason == WakeReason::kRoleChange) {
+    session.reply.Error("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
+  } else if (reason == WakeReason::kUnblockError) {
+    session.reply.Error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+  } else {
+    return false;
+  }
+  return true;
+}
+
 void Wait(CommandContext& ctx) {
   Replication& replication = ctx.services.replication;
   if (replication.is_replica())
@@ -101,17 +113,48 @@ void Wait(CommandContext& ctx) {
   const int64_t offset = ctx.session.written_offset;
   const int acknowledged = replication.ReplicasAcknowledging(offset);
   if (acknowledged >= wanted || ctx.services.dispatcher.in_transaction()) return ctx.reply.Integer(acknowledged);
-  replication.replicas().AddWaiter(ctx.session, offset, static_cast<int>(wanted));
+  replication.replicas().AddWaiter(
+      ctx.session, [&replication, offset, wanted] { return replication.ReplicasAcknowledging(offset) >= wanted; });
   ctx.services.blocking.Block(ctx.session, BlockKind::kWait, deadline_us,
                               [&replication, offset](Session& session, WakeReason reason) {
-                                if (reason == WakeReason::kRoleChange)
-                                  return session.reply.Error("UNBLOCKED force unblock from blocking operation, instance "
-                                                             "state changed (master -> replica?)");
-                                if (reason == WakeReason::kUnblockError)
-                                  return session.reply.Error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
-                                session.reply.Integer(replication.ReplicasAcknowledging(offset));
+                                if (!WakesInTrouble(session, reason))
+                                  session.reply.Integer(replication.ReplicasAcknowledging(offset));
                               });
   replication.RequestAcknowledgements();
+}
+
+void WaitAof(CommandContext& ctx) {
+  Replication& replication = ctx.services.replication;
+  Durability& durability = ctx.services.durability;
+  const auto local = protocol::ParseInt64(ctx.argv[1]);
+  if (!local) return ctx.reply.Error(kNotAnInteger);
+  if (*local < 0 || *local > 1) return ctx.reply.Error("ERR value is out of range, value must between 0 and 1");
+  const auto remote = protocol::ParseInt64(ctx.argv[2]);
+  if (!remote || *remote < 0 || *remote > INT32_MAX) return ctx.reply.Error("ERR value is out of range, must be positive");
+  int64_t deadline_us;
+  if (!ReadTimeout(ctx, ctx.argv[3], &deadline_us)) return;
+  if (replication.is_replica())
+    return ctx.reply.Error("ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are "
+                           "just local and are not propagated.");
+  if (*local == 1 && !ctx.services.config.appendonly)
+    return ctx.reply.Error("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
+  const int64_t offset = ctx.session.written_offset;
+  const uint64_t logged = durability.LoggedUpTo();
+  auto answer = [&replication, &durability, offset, logged](protocol::ReplyWriter& reply) {
+    reply.Array(2);
+    reply.Integer(durability.IsSynced(logged) ? 1 : 0);
+    reply.Integer(replication.replicas().CountSynced(offset));
+  };
+  auto satisfied = [&replication, &durability, offset, logged, local = *local, remote = *remote] {
+    return (local == 0 || durability.IsSynced(logged)) && replication.replicas().CountSynced(offset) >= remote;
+  };
+  if (satisfied() || ctx.services.dispatcher.in_transaction()) return answer(ctx.reply);
+  replication.replicas().AddWaiter(ctx.session, satisfied);
+  ctx.services.blocking.Block(ctx.session, BlockKind::kWaitAof, deadline_us,
+                              [answer](Session& session, WakeReason reason) {
+                                if (!WakesInTrouble(session, reason)) answer(session.reply);
+                              });
+  if (*remote > 0) replication.RequestAcknowledgements();
 }
 
 void ReplConf(CommandContext& ctx) {
@@ -187,6 +230,9 @@ constexpr ArgSpec kReplicaOfForms[] = {
 constexpr ArgSpec kReplicaOfArgs[] = {{.name = "args", .type = ArgType::kOneOf, .children = kReplicaOfForms}};
 constexpr ArgSpec kWaitArgs[] = {{.name = "numreplicas", .type = ArgType::kInteger},
                                  {.name = "timeout", .type = ArgType::kInteger}};
+constexpr ArgSpec kWaitAofArgs[] = {{.name = "numlocal", .type = ArgType::kInteger},
+                                    {.name = "numreplicas", .type = ArgType::kInteger},
+                                    {.name = "timeout", .type = ArgType::kInteger}};
 constexpr ArgSpec kPsyncArgs[] = {{.name = "replicationid"}, {.name = "offset", .type = ArgType::kInteger}};
 constexpr std::string_view kWaitTips[] = {"request_policy:all_shards", "response_policy:agg_min"};
 
@@ -230,6 +276,17 @@ constexpr CommandRow kRows[] = {
      .complexity = "O(1)",
      .summary = "Waits until so many replicas have this client's writes.",
      .args = kWaitArgs,
+     .tips = kWaitTips},
+    {.name = "waitaof",
+     .arity = 4,
+     .flags = kBlocking | kNoScript,
+     .acl = kAclConnection,
+     .handler = WaitAof,
+     .group = Group::kGeneric,
+     .since = "7.2.0",
+     .complexity = "O(1)",
+     .summary = "Waits until this client's writes are synced into the AOF here and of so many replicas.",
+     .args = kWaitAofArgs,
      .tips = kWaitTips},
     {.name = "replconf",
      .arity = -1,

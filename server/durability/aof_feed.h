@@ -43,6 +43,8 @@ class AofFeed {
   bool last_write_ok() const { return last_error_.empty(); }
   const std::string& last_error() const { return last_error_; }
   size_t buffered() const { return buffer_.size(); }
+  // Everything fed so far, counted as the gate counts.
+  uint64_t fed() const { return log_ == nullptr ? gate.appended : gate_base_ + log_->appended_offset() + buffer_.size(); }
   bool sync_in_flight() const { return syncing_; }
   uint64_t delayed_syncs() const { return delayed_syncs_; }
 

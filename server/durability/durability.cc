@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <deque>
 #include <optional>
 #include <utility>
 
@@ -25,6 +26,7 @@ namespace tessera {
 namespace {
 
 constexpr int64_t kRetryAfterFailedSaveS = 5;
+constexpr int64_t kMarkEveryMs = 10;
 
 persistence::AofPaths AofPathsOf(const config::Config& config) {
   return {.data_directory = ".", .append_directory = config.appenddirname, .append_file_name = config.appendfilename};
@@ -60,6 +62,14 @@ struct Durability::Impl {
   int64_t last_save_try_s = 0;
   int64_t save_started_s = 0, rewrite_started_s = 0;
   uint64_t saves_started = 0;
+  // Which offset of the stream the log held when it was that long; those not synced yet, about one in kMarkEveryMs.
+  struct StreamMark {
+    uint64_t logged;
+    int64_t stream_offset;
+    int64_t at_ms;
+  };
+  std::deque<StreamMark> stream_marks;
+  int64_t synced_stream_offset = 0;  // of the last mark that was passed
   bool discarded = false;  // for a primary's dataset that has not taken its place yet
 
   const config::Config& config() const { return services.config; }
@@ -67,6 +77,15 @@ struct Durability::Impl {
   // Half a dataset, from our files or our primary's image: nothing must be written from it.
   bool dataset_incomplete() const {
     return loader != nullptr || services.replication.loading() || (discarded && services.replication.is_replica());
+  }
+  void MarkStreamOffset(int64_t now_ms) {
+    while (!stream_marks.empty() && stream_marks.front().logged <= feed.gate.synced) {
+      synced_stream_offset = stream_marks.front().stream_offset;
+      stream_marks.pop_front();
+    }
+    if (!feed_attached || feed.gate.synced >= feed.fed() || feed.buffered() != 0) return;
+    if (!stream_marks.empty() && now_ms - stream_marks.back().at_ms < kMarkEveryMs) return;
+    stream_marks.push_back({feed.fed(), stream.offset(), now_ms});
   }
   bool base_missing() const { return config().appendonly && !feed_attached && rewrite == nullptr; }
 
@@ -129,6 +148,8 @@ struct Durability::Impl {
     if (aof && aof->appending()) error = feed.WriteAndSync();
     feed.Use(nullptr);
     feed_attached = false;
+    stream_marks.clear();
+    synced_stream_offset = 0;
     if (!aof) return error;
     if (auto status = aof->StopAppending(); !status.ok() && error.empty()) error = status.text();
     aof.reset();
@@ -323,6 +344,24 @@ void Durability::EndOfTurn() {
   const int64_t now_ms = d.loop.now().mono_ms();
   if (d.feed.Write(now_ms) && d.config().appendfsync == config::AppendFsync::kAlways) d.feed.SyncIfDue(now_ms, false);
   d.feed.UpdateGateAtEndOfTurn();
+  d.MarkStreamOffset(now_ms);
+}
+
+uint64_t Durability::LoggedUpTo() const { return impl_->feed.fed(); }
+
+bool Durability::IsSynced(uint64_t logged) const {
+  const Impl& d = *impl_;
+  return d.feed_attached && d.aof->appending() && d.feed.gate.synced >= logged;
+}
+
+int64_t Durability::SyncedStreamOffset() const {
+  const Impl& d = *impl_;
+  if (!d.feed_attached || !d.aof->appending()) return -1;
+  // What is not logged (PING, requests for acknowledgements) needs no disk.
+  if (d.feed.gate.synced >= d.feed.fed()) return d.stream.offset();
+  for (auto mark = d.stream_marks.rbegin(); mark != d.stream_marks.rend(); ++mark)
+    if (mark->logged <= d.feed.gate.synced) return mark->stream_offset;
+  return d.synced_stream_offset;
 }
 
 ReplyGate& Durability::gate() { return impl_->feed.gate; }

@@ -37,6 +37,11 @@ class Durability : public StreamSink {
   // End of turn, before replies are flushed: writes the AOF buffer to the file and asks for a sync as appendfsync says.
   void EndOfTurn();
   ReplyGate& gate();
+  // For WAITAOF. Log offset of everything that is logged up to now; whether the log is on disk up to there, base included.
+  uint64_t LoggedUpTo() const;
+  bool IsSynced(uint64_t logged) const;
+  // Up to which offset of the stream the log is known to be on disk; -1 without a complete AOF.
+  int64_t SyncedStreamOffset() const;
   // Called when gate().synced moved.
   void OnSynced(std::function<void()> hook);
   void OnStream(std::string_view bytes, int64_t offset) override;

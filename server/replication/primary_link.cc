@@ -136,8 +136,10 @@ void PrimaryLink::SendCommand(std::initializer_list<std::string_view> words) {
 void PrimaryLink::SendAcknowledgement() {
   last_ack_ms_ = loop_.now().mono_ms();
   // Inside a transaction only what is applied counts, which the stream's offset says.
-  link_->Send(fmt::format("*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n${}\r\n{}\r\n",
-                          std::to_string(stream_.offset()).size(), stream_.offset()));
+  const std::string processed = std::to_string(stream_.offset());
+  const int64_t synced = services_.durability.SyncedStreamOffset();
+  if (synced < 0) return SendCommand({"REPLCONF", "ACK", processed});
+  SendCommand({"REPLCONF", "ACK", processed, "FACK", std::to_string(synced)});
 }
 
 void PrimaryLink::NextStep(Step step) {
@@ -218,7 +220,10 @@ bool PrimaryLink::OnHandshakeLine(std::string_view line) {
 void PrimaryLink::Received(std::string_view bytes) {
   last_io_unix_ms_ = loop_.now().unix_ms;
   last_io_mono_ms_ = loop_.now().mono_ms();
-  if (state_ == State::kOnline) replication_.HeardPrimary();
+  if (state_ == State::kOnline) {
+    replication_.HeardPrimary();
+    session_->last_interaction_us = loop_.now().mono_us;
+  }
   services_.stats.net_repl_input_bytes += bytes.size();
   input_.append(bytes);
   while (state_ == State::kHandshake) {

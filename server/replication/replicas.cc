@@ -44,7 +44,7 @@ class Replicas::Snapshot {
                     .replication_database = std::max(0, owner.stream_.selected_db())};
     for (Session* session : targets) {
       session->replica->state = State::kReceiving;
-      session->replica->acknowledged = 0;
+      session->replica->acknowledged = session->replica->fsynced = 0;
       session->replica->sent = session->network_out;
       session->replica->sent_ms = owner.loop_.now().mono_ms();
       if (session->replica->old_protocol) continue;
@@ -264,22 +264,27 @@ void Replicas::Acknowledge(Session& session, int64_t offset, int64_t fsynced) {
   side.acknowledged = std::max(side.acknowledged, offset);
   side.fsynced = std::max(side.fsynced, fsynced);
   if (side.state == State::kAwaitingAck) BecomeOnline(session);
+  CheckWaiters();
+}
+
+void Replicas::CheckWaiters() {
   if (waiters_.empty()) return;
-  std::vector<uint64_t> satisfied;
+  std::vector<uint64_t> woken;
   std::erase_if(waiters_, [&](const Waiter& waiter) {
-    Session* client = services_.clients.Find(waiter.session_id);
-    if (client == nullptr || client->blocked.kind != BlockKind::kWait) return true;
-    if (CountAcknowledging(waiter.offset) < waiter.count) return false;
-    satisfied.push_back(waiter.session_id);
+    const Session* client = services_.clients.Find(waiter.session_id);
+    const bool waits = client != nullptr && (client->blocked.kind == BlockKind::kWait ||
+                                             client->blocked.kind == BlockKind::kWaitAof);
+    if (waits && !waiter.satisfied()) return false;
+    if (waits) woken.push_back(waiter.session_id);
     return true;
   });
-  for (uint64_t id : satisfied)
+  for (uint64_t id : woken)
     if (Session* client = services_.clients.Find(id)) services_.blocking.Wake(*client, WakeReason::kReady);
 }
 
-void Replicas::AddWaiter(Session& session, int64_t offset, int count) {
+void Replicas::AddWaiter(Session& session, std::function<bool()> satisfied) {
   std::erase_if(waiters_, [&](const Waiter& waiter) { return waiter.session_id == session.id; });
-  waiters_.push_back({session.id, offset, count});
+  waiters_.push_back({session.id, std::move(satisfied)});
 }
 
 void Replicas::Forget(Session& session) {
@@ -373,6 +378,12 @@ int64_t Replicas::GoodCount() const {
 int Replicas::CountAcknowledging(int64_t offset) const {
   return static_cast<int>(std::count_if(replicas_.begin(), replicas_.end(), [&](const Session* session) {
     return session->replica->state == State::kOnline && session->replica->acknowledged >= offset;
+  }));
+}
+
+int Replicas::CountSynced(int64_t offset) const {
+  return static_cast<int>(std::count_if(replicas_.begin(), replicas_.end(), [&](const Session* session) {
+    return session->replica->state == State::kOnline && session->replica->fsynced >= offset;
   }));
 }
 

@@ -68,15 +68,18 @@ class Replicas {
   // The address clients know a replica by.
   static std::string AddressOf(const Session& session);
 
-  // WAIT: wakes the session when `count` replicas have acknowledged `offset`.
-  void AddWaiter(Session& session, int64_t offset, int count);
+  // The same for what replicas have synced into their AOF.
+  int CountSynced(int64_t offset) const;
+
+  // WAIT and WAITAOF: wakes the blocked session when `satisfied`, asked after each acknowledgement and sync.
+  void AddWaiter(Session& session, std::function<bool()> satisfied);
+  void CheckWaiters();
 
  private:
   class Snapshot;
   struct Waiter {
     uint64_t session_id;
-    int64_t offset;
-    int count;
+    std::function<bool()> satisfied;
   };
   void StartSnapshot();
   void BecomeOnline(Session& session);

@@ -9,7 +9,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from support.process import Server
 from support.proxy import Proxy
-from support.resp import Error
+from support.resp import Error, encode
 from support.scenario import case, contains, equal, main
 from support.wait import eventually
 
@@ -248,6 +248,35 @@ def wait_counts_replicas(options):
             assert client("WAIT", 0, 0).startswith(b"ERR WAIT cannot be used with replica instances.")
         for server in [primary, *replicas]:
             server.kill()
+
+
+@case
+def waitaof_counts_synced_logs(options):
+    """Of Redis 7.2: the reference need not know it."""
+    primary = Server(options.server, appendonly="yes", repl_diskless_sync_delay=0).start()
+    logging = replica_of(options.server, primary.port, appendonly="yes")
+    plain = replica_of(options.server, primary.port)
+    for server in (logging, plain):
+        eventually(lambda: link_is_up(server), 60, "link up")
+    with primary.client() as client:
+        for number in range(3):
+            client.ok("SET", "k", number)
+            equal(client("WAITAOF", 1, 1, 10000), [1, 1])
+        equal(client("WAITAOF", 1, 2, 100), [1, 1], "the replica without a log does not count")
+        client.ok("CONFIG", "SET", "appendfsync", "no")
+        client.ok("SET", "k", "not synced")
+        equal(client("WAITAOF", 1, 0, 100)[0], 0)
+        client.ok("CONFIG", "SET", "appendonly", "no")
+        assert client("WAITAOF", 1, 0, 0).startswith(b"ERR WAITAOF cannot be used when numlocal is set")
+        # Who waits when the primary becomes a replica is told, and disconnected.
+        with primary.client() as other:
+            other.socket.sendall(encode(("WAIT", 3, 0)))
+            eventually(lambda: primary.info("clients")["blocked_clients"] == "1", 10, "it waits")
+            client.ok("REPLICAOF", "127.0.0.1", logging.port)
+            assert other.read().startswith(b"UNBLOCKED "), "not told"
+        assert client("WAITAOF", 0, 1, 0).startswith(b"ERR WAITAOF cannot be used with replica instances.")
+    for server in (primary, logging, plain):
+        server.kill()
 
 
 @case
