@@ -1,6 +1,7 @@
 #include "server/durability/snapshot_job.h"
 
 #include "server/clock.h"
+#include "server/store/check.h"
 
 namespace tessera {
 namespace {
@@ -27,7 +28,7 @@ SnapshotJob::SnapshotJob(store::Keyspace& keyspace, const Options& options, Sink
 SnapshotJob::~SnapshotJob() = default;
 
 bool SnapshotJob::OnEntry(int db, uint16_t, store::EntryRef entry) {
-  if (entry.type() != store::Type::kString) return true;
+  STORE_CHECK(entry.type() == store::Type::kString);  // a type without a writer must not vanish from a save in silence
   if (db != database_) {
     database_ = db;
     // The counts only help the reader to size its tables, once.
