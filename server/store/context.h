@@ -7,6 +7,8 @@
 
 namespace tessera::store {
 
+class Reclaimer;
+
 struct StoreContext {
   StoreContext(size_t arena_bytes_max, uint64_t seed)
       : arena(arena_bytes_max), hash_seed(seed), random_state(seed | 1) {}
@@ -28,6 +30,7 @@ struct StoreContext {
   int64_t now_ms = 0;
   size_t heap_bytes = 0;
   size_t table_bytes = 0;
+  Reclaimer* reclaimer = nullptr;  // frees large values elsewhere; null: everything is freed in place
 };
 
 }  // namespace tessera::store

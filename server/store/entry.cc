@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <memory>
+#include <utility>
 
 #include "server/store/check.h"
 #include "server/store/entry_block.h"
+#include "server/store/reclaimer.h"
 
 namespace tessera::store {
 namespace {
@@ -263,8 +266,13 @@ HeapString* GrowHeapString(StoreContext& context, HeapString* string, size_t cap
 }
 
 void FreeHeapString(StoreContext& context, HeapString* string) {
-  context.heap_bytes -= malloc_usable_size(string);
-  free(string);
+  const size_t bytes = malloc_usable_size(string);
+  context.heap_bytes -= bytes;
+  if (context.reclaimer != nullptr && bytes > kReclaimHeapBytesMin) {
+    context.reclaimer->FreeHeap(string);
+  } else {
+    free(string);
+  }
 }
 
 void FreeOwnedValue(StoreContext& context, const uint8_t* block) {
@@ -273,8 +281,11 @@ void FreeOwnedValue(StoreContext& context, const uint8_t* block) {
   void* pointer = ReadPointer(PartsOf(block).value);
   if (encoding == Encoding::kHeap) {
     FreeHeapString(context, static_cast<HeapString*>(pointer));
-  } else {
-    delete static_cast<Object*>(pointer);
+    return;
+  }
+  std::unique_ptr<Object> object(static_cast<Object*>(pointer));
+  if (context.reclaimer != nullptr && object->FreeEffort() > kReclaimEffortMin) {
+    context.reclaimer->Free(std::move(object));
   }
 }
 

@@ -36,6 +36,9 @@ class Object {
   virtual std::string_view encoding() const = 0;
   // Heap bytes held, this object included.
   virtual size_t MemoryBytes() const = 0;
+  // What destroying it costs, in allocations to be freed; from kReclaimEffortMin on (reclaimer.h) the destructor runs on
+  // another thread. O(1).
+  virtual size_t FreeEffort() const { return 1; }
 };
 
 // A string (or key) too long for the arena.

@@ -77,6 +77,8 @@ uint32_t Keyspace::LfuIncrement(uint32_t counter, int log_factor, uint64_t rando
   return draw < chance ? counter + 1 : counter;
 }
 
+void Keyspace::SetReclaimer(Reclaimer* reclaimer) { internals_->context.reclaimer = reclaimer; }
+
 void Keyspace::AddObserver(ChangeObserver* observer) { observers_.push_back(observer); }
 
 void Keyspace::RemoveObserver(ChangeObserver* observer) { std::erase(observers_, observer); }

@@ -25,6 +25,7 @@
 namespace tessera::store {
 
 class Keyspace;
+class Reclaimer;
 class Snapshot;
 
 inline constexpr uint32_t kSlotCount = 16384;
@@ -288,6 +289,10 @@ class Keyspace {
   static uint32_t LruClock(int64_t now_ms) { return static_cast<uint32_t>(now_ms / 1000) & kLruClockMask; }
   static uint32_t LfuMinutes(int64_t now_ms) { return static_cast<uint32_t>(now_ms / 60000) & 0xffff; }
   static uint32_t LfuIncrement(uint32_t counter, int log_factor, uint64_t random);
+
+  // Takes over what is too large to be freed in place (reclaimer.h); not owned, outlives the keyspace or is unset. Null:
+  // everything is freed in place.
+  void SetReclaimer(Reclaimer* reclaimer);
 
   // Observers are told in order of registration; not owned.
   void AddObserver(ChangeObserver* observer);
