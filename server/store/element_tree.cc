@@ -1,0 +1,706 @@
+#include "server/store/element_tree.h"
+
+#include <malloc.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <vector>
+
+#include "server/store/hash.h"
+
+namespace tessera::store {
+namespace {
+
+constexpr uint32_t kChildrenMin = 16;
+constexpr uint32_t kChildrenMerged = 48;
+
+const uint8_t* AsBytes(PackedBytes text) { return reinterpret_cast<const uint8_t*>(text.data()); }
+
+}  // namespace
+
+// ---- nodes
+
+ElementTree::Leaf* ElementTree::NewLeaf(size_t bytes) {
+  auto* leaf = static_cast<Leaf*>(malloc(sizeof(Leaf) + bytes));
+  STORE_CHECK(leaf != nullptr);
+  static_cast<Node&>(*leaf) = {.refs = 1, .count = 0, .used = 0, .level = 0};
+  return leaf;
+}
+
+ElementTree::Inner* ElementTree::NewInner(uint32_t children, uint8_t level) {
+  auto* inner = static_cast<Inner*>(malloc(sizeof(Inner) + children * sizeof(Child)));
+  STORE_CHECK(inner != nullptr);
+  static_cast<Node&>(*inner) = {.refs = 1, .count = 0, .used = 0, .level = level};
+  inner->elements = 0;
+  inner->bytes = malloc_usable_size(inner);
+  return inner;
+}
+
+void ElementTree::Ref(Node* node) { __atomic_fetch_add(&node->refs, 1, __ATOMIC_RELAXED); }
+
+void ElementTree::Unref(Node* node) {
+  if (__atomic_fetch_sub(&node->refs, 1, __ATOMIC_ACQ_REL) > 1) return;
+  if (node->level > 0) {
+    auto* inner = static_cast<Inner*>(node);
+    for (uint32_t i = 0; i < inner->count; ++i) Unref(inner->children()[i].node);
+  }
+  free(node);
+}
+
+void ElementTree::UnrefShell(Inner* node) {
+  if (Shared(node)) {
+    for (uint32_t i = 0; i < node->count; ++i) Ref(node->children()[i].node);
+    Unref(node);
+  } else {
+    free(node);
+  }
+}
+
+size_t ElementTree::BytesOf(const Node* node) {
+  return node->level == 0 ? malloc_usable_size(const_cast<Node*>(node)) : static_cast<const Inner*>(node)->bytes;
+}
+
+uint64_t ElementTree::CountOf(const Node* node) {
+  return node->level == 0 ? node->count : static_cast<const Inner*>(node)->elements;
+}
+
+// ---- the tree as a whole
+
+ElementTree& ElementTree::operator=(ElementTree&& other) noexcept {
+  if (this == &other) return *this;
+  Clear();
+  root_ = std::exchange(other.root_, nullptr);
+  layout_ = other.layout_;
+  seed_ = other.seed_;
+  limited_ = other.limited_;
+  return *this;
+}
+
+ElementTree ElementTree::Clone() const {
+  ElementTree copy(*layout_, seed_);
+  copy.limited_ = limited_;
+  copy.root_ = root_;
+  if (root_ != nullptr) Ref(root_);
+  return copy;
+}
+
+uint64_t ElementTree::count() const { return root_ == nullptr ? 0 : CountOf(root_); }
+size_t ElementTree::MemoryBytes() const { return root_ == nullptr ? 0 : BytesOf(root_); }
+
+size_t ElementTree::single_leaf_bytes() const {
+  if (root_ == nullptr) return 0;
+  return root_->level == 0 ? root_->used : SIZE_MAX;
+}
+
+size_t ElementTree::FreeEffort() const {
+  if (root_ == nullptr) return 0;
+  if (root_->level == 0) return 1;
+  // A root of leaves has one child per allocation; further up, leaves are about half full.
+  if (root_->level == 1) return root_->count + 1;
+  return static_cast<Inner*>(root_)->bytes / (layout_->leaf_bytes_max + 1) + kChildrenMax;
+}
+
+void ElementTree::Clear() {
+  if (root_ != nullptr) Unref(std::exchange(root_, nullptr));
+  limited_ = false;
+}
+
+void ElementTree::SetLimited() {
+  if (limited_) return;
+  limited_ = true;
+  if (root_ == nullptr || !TooLarge(root_->used, root_->count)) return;
+  ElementTree whole(*layout_, seed_);
+  std::swap(root_, whole.root_);
+  for (Cursor cursor = whole.Begin(); cursor.valid(); cursor.Next()) {
+    if (layout_->order == Order::kHash) {
+      Add(cursor.bytes());
+    } else {
+      PushBack(cursor.bytes());
+    }
+  }
+}
+
+// ---- places
+
+uint64_t ElementTree::HashOf(PackedBytes first_value) const { return HashKey(first_value, seed_); }
+
+uint64_t ElementTree::KeyOf(const uint8_t* element) const {
+  if (layout_->key != nullptr) return layout_->key(element);
+  if (layout_->order != Order::kHash) return 0;
+  return HashOf({reinterpret_cast<const char*>(element), static_cast<size_t>(SkipPacked(element) - element)});
+}
+
+void ElementTree::DescendToFirst(Path& path, Node* node) {
+  while (node->level > 0) {
+    auto* inner = static_cast<Inner*>(node);
+    path.steps[path.depth++] = {inner, 0};
+    node = inner->children()[0].node;
+  }
+  path.leaf = static_cast<Leaf*>(node);
+}
+
+void ElementTree::DescendToLast(Path& path, Node* node) {
+  while (node->level > 0) {
+    auto* inner = static_cast<Inner*>(node);
+    path.steps[path.depth++] = {inner, inner->count - 1};
+    node = inner->children()[inner->count - 1].node;
+  }
+  path.leaf = static_cast<Leaf*>(node);
+}
+
+// To the last child whose key is not above `key`.
+uint32_t ElementTree::ChildByKey(const Inner& inner, uint64_t key) {
+  const Child* children = inner.children();
+  uint32_t low = 0, high = inner.count;
+  while (high - low > 1) {
+    const uint32_t middle = low + (high - low) / 2;
+    (children[middle].key <= key ? low : high) = middle;
+  }
+  return low;
+}
+
+void ElementTree::DescendByKey(Path& path, uint64_t key) const {
+  Node* node = root_;
+  while (node->level > 0) {
+    auto* inner = static_cast<Inner*>(node);
+    const uint32_t index = ChildByKey(*inner, key);
+    path.steps[path.depth++] = {inner, index};
+    node = inner->children()[index].node;
+  }
+  path.leaf = static_cast<Leaf*>(node);
+}
+
+const uint8_t* ElementTree::FirstElement(const Node* node) {
+  while (node->level > 0) node = static_cast<const Inner*>(node)->children()[0].node;
+  return static_cast<const Leaf*>(node)->data();
+}
+
+ElementTree::Cursor ElementTree::Begin() const {
+  Cursor cursor(this);
+  if (root_ != nullptr) DescendToFirst(cursor.path_, root_);
+  return cursor;
+}
+
+ElementTree::Cursor ElementTree::End() const {
+  Cursor cursor(this);
+  if (root_ == nullptr) return cursor;
+  DescendToLast(cursor.path_, root_);
+  cursor.offset_ = cursor.used();
+  return cursor;
+}
+
+ElementTree::Cursor ElementTree::At(uint64_t rank) const {
+  if (rank >= count()) return End();
+  Cursor cursor(this);
+  Node* node = root_;
+  while (node->level > 0) {
+    auto* inner = static_cast<Inner*>(node);
+    uint32_t index = 0;
+    while (rank >= inner->children()[index].count) rank -= inner->children()[index++].count;
+    cursor.path_.steps[cursor.path_.depth++] = {inner, index};
+    node = inner->children()[index].node;
+  }
+  auto* leaf = static_cast<Leaf*>(node);
+  cursor.path_.leaf = leaf;
+  const uint8_t* p = leaf->data();
+  for (; rank > 0; --rank) p = Skip(p);
+  cursor.offset_ = static_cast<uint32_t>(p - leaf->data());
+  return cursor;
+}
+
+ElementTree::Cursor ElementTree::Find(PackedBytes first_value) const {
+  Cursor cursor(this);
+  if (root_ == nullptr) return cursor;
+  if (root_->level == 0) {
+    cursor.path_.leaf = static_cast<Leaf*>(root_);
+  } else {
+    DescendByKey(cursor.path_, HashOf(first_value));
+  }
+  const Leaf& leaf = *cursor.path_.leaf;
+  const uint8_t* const end = leaf.data() + leaf.used;
+  const auto wanted = static_cast<uint8_t>(first_value[0]);
+  for (const uint8_t* p = leaf.data(); p < end;) {
+    const uint8_t* next = SkipPacked(p);
+    if (*p == wanted && static_cast<size_t>(next - p) == first_value.size() &&
+        memcmp(p, first_value.data(), first_value.size()) == 0) {
+      cursor.offset_ = static_cast<uint32_t>(p - leaf.data());
+      return cursor;
+    }
+    for (int i = layout_->values - 1; i > 0; --i) next = SkipPacked(next);
+    p = next;
+  }
+  cursor.path_.leaf = nullptr;
+  return cursor;
+}
+
+uint64_t ElementTree::Cursor::rank() const {
+  if (path_.leaf == nullptr) return 0;
+  uint64_t rank = 0;
+  for (int i = 0; i < path_.depth; ++i) {
+    const Child* children = path_.steps[i].node->children();
+    for (uint32_t k = 0; k < path_.steps[i].index; ++k) rank += children[k].count;
+  }
+  const uint8_t* const stop = element();
+  for (const uint8_t* p = path_.leaf->data(); p < stop; p = tree_->Skip(p)) ++rank;
+  return rank;
+}
+
+void ElementTree::Cursor::Normalise() {
+  if (offset_ < used()) return;
+  for (int i = path_.depth - 1; i >= 0; --i) {
+    auto& [inner, index] = path_.steps[i];
+    if (index + 1 == inner->count) continue;
+    ++index;
+    path_.depth = i + 1;
+    DescendToFirst(path_, inner->children()[index].node);
+    offset_ = 0;
+    return;
+  }
+}
+
+void ElementTree::Cursor::Next() {
+  offset_ = static_cast<uint32_t>(tree_->Skip(element()) - path_.leaf->data());
+  Normalise();
+}
+
+bool ElementTree::Cursor::Previous() {
+  if (path_.leaf == nullptr) return false;
+  if (offset_ == 0) {
+    int i = path_.depth - 1;
+    while (i >= 0 && path_.steps[i].index == 0) --i;
+    if (i < 0) return false;
+    --path_.steps[i].index;
+    path_.depth = i + 1;
+    DescendToLast(path_, path_.steps[i].node->children()[path_.steps[i].index].node);
+    offset_ = used();
+  }
+  const uint8_t* const stop = element();
+  const uint8_t* p = path_.leaf->data();
+  for (const uint8_t* next = tree_->Skip(p); next < stop; next = tree_->Skip(next)) p = next;
+  offset_ = static_cast<uint32_t>(p - path_.leaf->data());
+  return true;
+}
+
+// ---- changes
+
+// Where the pointer to the node at `level` of the path stands; the leaf's is at level `depth`.
+ElementTree::Node*& ElementTree::Place(Path& path, int level) {
+  if (level == 0) return root_;
+  const auto [inner, index] = path.steps[level - 1];
+  return inner->children()[index].node;
+}
+
+void ElementTree::Own(Path& path, OwnLeaf own_leaf) {
+  for (int level = 0; level < path.depth; ++level) {
+    Inner* inner = path.steps[level].node;
+    if (!Shared(inner)) continue;
+    Inner* copy = NewInner(inner->count + inner->count / 8, inner->level);
+    const int64_t grown = static_cast<int64_t>(malloc_usable_size(copy)) - static_cast<int64_t>(malloc_usable_size(inner));
+    copy->count = inner->count;
+    copy->elements = inner->elements;
+    copy->bytes = inner->bytes;
+    std::copy_n(inner->children(), inner->count, copy->children());
+    for (uint32_t i = 0; i < copy->count; ++i) Ref(copy->children()[i].node);
+    Unref(inner);
+    Place(path, level) = copy;
+    path.steps[level].node = copy;
+    Adjust(path, level + 1, 0, grown);
+  }
+  if (own_leaf == OwnLeaf::kNo || !Shared(path.leaf)) return;
+  Leaf* copy = NewLeaf(path.leaf->used + path.leaf->used / 8);
+  const int64_t grown = static_cast<int64_t>(BytesOf(copy)) - static_cast<int64_t>(BytesOf(path.leaf));
+  copy->count = path.leaf->count;
+  copy->used = path.leaf->used;
+  memcpy(copy->data(), path.leaf->data(), copy->used);
+  Unref(path.leaf);
+  Place(path, path.depth) = copy;
+  path.leaf = copy;
+  Adjust(path, path.depth, 0, grown);
+}
+
+// Of the first `levels` nodes of the path.
+void ElementTree::Adjust(Path& path, int levels, int64_t count_delta, int64_t bytes_delta) {
+  for (int level = 0; level < levels; ++level) {
+    const auto [inner, index] = path.steps[level];
+    inner->elements += count_delta;
+    inner->bytes += bytes_delta;
+    inner->children()[index].count += count_delta;
+  }
+}
+
+// Makes room for `bytes` of elements in the leaf, or gives back room it will not need.
+void ElementTree::Fit(Path& path, size_t bytes) {
+  const size_t held = malloc_usable_size(path.leaf);
+  const size_t needed = sizeof(Leaf) + bytes;
+  if (needed <= held && (held <= 128 || needed > held / 2)) return;
+  // Large leaves grow by an eighth, so that n appends copy O(n) bytes; small ones by what the allocator rounds to.
+  const size_t wanted = needed > held ? needed + bytes / 8 : needed;
+  auto* leaf = static_cast<Leaf*>(realloc(static_cast<void*>(path.leaf), wanted));
+  STORE_CHECK(leaf != nullptr);
+  path.leaf = leaf;
+  Place(path, path.depth) = leaf;
+  Adjust(path, path.depth, 0, static_cast<int64_t>(malloc_usable_size(leaf)) - static_cast<int64_t>(held));
+}
+
+void ElementTree::Insert(const Cursor& at, PackedBytes element) {
+  if (root_ == nullptr) {
+    Leaf* leaf = NewLeaf(element.size());
+    memcpy(leaf->data(), element.data(), element.size());
+    leaf->count = 1;
+    leaf->used = static_cast<uint32_t>(element.size());
+    root_ = leaf;
+    return;
+  }
+  Path path = at.path_;
+  const uint32_t offset = at.offset_;
+  if (TooLarge(uint64_t{path.leaf->used} + element.size(), uint64_t{path.leaf->count} + 1) &&
+      layout_->order != Order::kHash) {
+    // At either end of the sequence a full leaf stays full and a new one is begun, so that queues and logs are dense.
+    const auto at_end = [&](bool last) {
+      for (int i = 0; i < path.depth; ++i) {
+        if (path.steps[i].index != (last ? path.steps[i].node->count - 1 : 0)) return false;
+      }
+      return offset == (last ? path.leaf->used : 0);
+    };
+    const bool append = at_end(true);
+    if (append || at_end(false)) {
+      Own(path, OwnLeaf::kNo);
+      Leaf* leaf = NewLeaf(element.size());
+      memcpy(leaf->data(), element.data(), element.size());
+      leaf->count = 1;
+      leaf->used = static_cast<uint32_t>(element.size());
+      for (int i = 0; i < path.depth; ++i) {
+        path.steps[i].node->elements += 1;
+        path.steps[i].node->bytes += BytesOf(leaf);
+        if (i + 1 < path.depth) path.steps[i].node->children()[path.steps[i].index].count += 1;
+      }
+      const uint8_t* first = append ? leaf->data() : path.leaf->data();
+      AddSibling(path, path.depth - 1, leaf, KeyOf(first), append);
+      return;
+    }
+  }
+  Own(path, OwnLeaf::kYes);
+  Fit(path, size_t{path.leaf->used} + element.size());
+  Leaf* leaf = path.leaf;
+  memmove(leaf->data() + offset + element.size(), leaf->data() + offset, leaf->used - offset);
+  memcpy(leaf->data() + offset, element.data(), element.size());
+  leaf->used += static_cast<uint32_t>(element.size());
+  leaf->count += 1;
+  Adjust(path, path.depth, 1, 0);
+  if (TooLarge(leaf->used, leaf->count)) SplitLeaf(path);
+}
+
+void ElementTree::Add(PackedBytes element) {
+  Cursor cursor(this);
+  if (root_ != nullptr) {
+    DescendByKey(cursor.path_, root_->level == 0 ? 0 : KeyOf(AsBytes(element)));
+    cursor.offset_ = cursor.used();
+  }
+  Insert(cursor, element);
+}
+
+void ElementTree::Replace(const Cursor& at, PackedBytes element) {
+  Path path = at.path_;
+  const uint32_t offset = at.offset_;
+  const auto old_size = static_cast<uint32_t>(at.bytes().size());
+  const size_t new_used = size_t{path.leaf->used} - old_size + element.size();
+  Own(path, OwnLeaf::kYes);
+  if (element.size() > old_size) Fit(path, new_used);
+  uint8_t* place = path.leaf->data() + offset;
+  memmove(place + element.size(), place + old_size, path.leaf->used - offset - old_size);
+  memcpy(place, element.data(), element.size());
+  path.leaf->used = static_cast<uint32_t>(new_used);
+  if (element.size() < old_size) Fit(path, new_used);
+  if (TooLarge(path.leaf->used, path.leaf->count)) SplitLeaf(path);
+}
+
+void ElementTree::Erase(const Cursor& at) {
+  Path path = at.path_;
+  const size_t size = at.bytes().size();
+  EraseBytes(path, at.offset_, static_cast<uint32_t>(size), 1);
+}
+
+void ElementTree::EraseRange(uint64_t rank, uint64_t count) {
+  count = std::min(count, this->count() - std::min(rank, this->count()));
+  while (count > 0) {
+    Cursor cursor = At(rank);
+    const Leaf& leaf = *cursor.path_.leaf;
+    const uint8_t* p = cursor.element();
+    const uint8_t* const end = leaf.data() + leaf.used;
+    uint32_t taken = 0;
+    for (; p < end && taken < count; ++taken) p = Skip(p);
+    count -= taken;
+    EraseBytes(cursor.path_, cursor.offset_, static_cast<uint32_t>(p - cursor.element()), taken);
+  }
+}
+
+void ElementTree::EraseBytes(Path& path, uint32_t offset, uint32_t length, uint32_t count) {
+  if (count == path.leaf->count) {
+    Own(path, OwnLeaf::kNo);
+    Adjust(path, path.depth, -static_cast<int64_t>(count), 0);
+    RemoveChild(path, path.depth);
+    ShrinkRoot();
+    return;
+  }
+  Own(path, OwnLeaf::kYes);
+  uint8_t* place = path.leaf->data() + offset;
+  memmove(place, place + length, path.leaf->used - offset - length);
+  path.leaf->used -= length;
+  path.leaf->count -= count;
+  Adjust(path, path.depth, -static_cast<int64_t>(count), 0);
+  Fit(path, path.leaf->used);
+  if (path.depth > 0 && path.leaf->used < layout_->leaf_bytes_max / 4) MergeLeaf(path);
+  ShrinkRoot();
+}
+
+// ---- structure
+
+void ElementTree::SplitLeaf(Path& path) {
+  if (path.leaf->count < 2) return;
+  if (layout_->order == Order::kHash) return SplitLeafByHash(path);
+  Leaf* left = path.leaf;
+  const size_t bytes_before = BytesOf(left);
+  const uint8_t* cut = left->data();
+  uint32_t kept = 0;
+  do {
+    cut = Skip(cut);
+    ++kept;
+  } while (kept + 1 < left->count && Skip(cut) <= left->data() + left->used / 2);
+  const auto kept_bytes = static_cast<uint32_t>(cut - left->data());
+  Leaf* right = NewLeaf(left->used - kept_bytes);
+  right->used = left->used - kept_bytes;
+  right->count = left->count - kept;
+  memcpy(right->data(), cut, right->used);
+  left->used = kept_bytes;
+  left->count = kept;
+  left = static_cast<Leaf*>(realloc(static_cast<void*>(left), sizeof(Leaf) + kept_bytes));
+  STORE_CHECK(left != nullptr);
+  path.leaf = left;
+  Place(path, path.depth) = left;
+  Adjust(path, path.depth, 0,
+         static_cast<int64_t>(BytesOf(left) + BytesOf(right)) - static_cast<int64_t>(bytes_before));
+  AddSibling(path, path.depth - 1, right, KeyOf(right->data()), true);
+}
+
+void ElementTree::SplitLeafByHash(Path& path) {
+  struct Part {
+    uint64_t key;
+    uint32_t offset;
+    uint32_t size;
+  };
+  Leaf* whole = path.leaf;
+  std::vector<Part> parts;
+  parts.reserve(whole->count);
+  for (const uint8_t *p = whole->data(), *end = p + whole->used; p < end;) {
+    const uint8_t* next = Skip(p);
+    parts.push_back({KeyOf(p), static_cast<uint32_t>(p - whole->data()), static_cast<uint32_t>(next - p)});
+    p = next;
+  }
+  std::vector<uint64_t> keys(parts.size());
+  std::transform(parts.begin(), parts.end(), keys.begin(), [](const Part& part) { return part.key; });
+  std::sort(keys.begin(), keys.end());
+  auto middle = keys.begin() + static_cast<ptrdiff_t>(keys.size() / 2);
+  if (*middle == keys.front()) middle = std::upper_bound(keys.begin(), keys.end(), keys.front());
+  if (middle == keys.end()) return;  // all of one hash
+  const uint64_t cut = *middle;
+
+  size_t left_bytes = 0;
+  for (const Part& part : parts) left_bytes += part.key < cut ? part.size : 0;
+  Leaf* left = NewLeaf(left_bytes + left_bytes / 8);
+  Leaf* right = NewLeaf(whole->used - left_bytes + (whole->used - left_bytes) / 8);
+  for (const Part& part : parts) {
+    Leaf* target = part.key < cut ? left : right;
+    memcpy(target->data() + target->used, whole->data() + part.offset, part.size);
+    target->used += part.size;
+    target->count += 1;
+  }
+  const size_t bytes_before = BytesOf(whole);
+  Unref(whole);
+  path.leaf = left;
+  Place(path, path.depth) = left;
+  Adjust(path, path.depth, 0,
+         static_cast<int64_t>(BytesOf(left) + BytesOf(right)) - static_cast<int64_t>(bytes_before));
+  AddSibling(path, path.depth - 1, right, cut, true);
+}
+
+// Puts a node beside the one that the path takes at `level`. The sums of the path's nodes know it already; `key` is the
+// sibling's, or, if it comes before, that of the node it displaces.
+void ElementTree::AddSibling(Path& path, int level, Node* sibling, uint64_t key, bool after) {
+  Node* node = Place(path, level + 1);
+  if (level < 0) {
+    Inner* root = NewInner(2, node->level + 1);
+    root->count = 2;
+    root->children()[after ? 0 : 1] = {node, after ? 0 : key, CountOf(node)};
+    root->children()[after ? 1 : 0] = {sibling, after ? key : 0, CountOf(sibling)};
+    root->elements = CountOf(node) + CountOf(sibling);
+    root->bytes += BytesOf(node) + BytesOf(sibling);
+    root_ = root;
+    return;
+  }
+  auto& [inner, index] = path.steps[level];
+  const size_t needed = sizeof(Inner) + (inner->count + 1) * sizeof(Child);
+  if (const size_t held = malloc_usable_size(inner); needed > held) {
+    inner = static_cast<Inner*>(realloc(static_cast<void*>(inner), needed + inner->count / 8 * sizeof(Child)));
+    STORE_CHECK(inner != nullptr);
+    Place(path, level) = inner;
+    const int64_t grown = static_cast<int64_t>(malloc_usable_size(inner)) - static_cast<int64_t>(held);
+    for (int i = 0; i <= level; ++i) path.steps[i].node->bytes += grown;
+  }
+  Child* children = inner->children();
+  children[index].count = CountOf(node);
+  const uint32_t at = after ? index + 1 : index;
+  std::copy_backward(children + at, children + inner->count, children + inner->count + 1);
+  ++inner->count;
+  if (!after) children[at + 1].key = key;
+  children[at] = {sibling, after ? key : 0, CountOf(sibling)};
+  if (inner->count > kChildrenMax) SplitInner(path, level, after && at + 1 == inner->count);
+}
+
+void ElementTree::SplitInner(Path& path, int level, bool appending) {
+  Inner* left = path.steps[level].node;
+  const uint32_t kept = appending ? left->count - left->count / 8 : left->count / 2;
+  Inner* right = NewInner(left->count - kept, left->level);
+  right->count = left->count - kept;
+  std::copy_n(left->children() + kept, right->count, right->children());
+  size_t moved_bytes = 0;
+  for (uint32_t i = 0; i < right->count; ++i) {
+    right->elements += right->children()[i].count;
+    moved_bytes += BytesOf(right->children()[i].node);
+  }
+  const size_t own_bytes = right->bytes;
+  right->bytes += moved_bytes;
+  left->count = kept;
+  left->elements -= right->elements;
+  left->bytes -= moved_bytes;
+  for (int i = 0; i < level; ++i) path.steps[i].node->bytes += own_bytes;
+  AddSibling(path, level - 1, right, right->children()[0].key, true);
+}
+
+// Takes the node at `level` of the path out of its parent; its elements are no longer counted.
+void ElementTree::RemoveChild(Path& path, int level) {
+  Node* node = Place(path, level);
+  if (level == 0) {
+    root_ = nullptr;
+    Unref(node);
+    return;
+  }
+  const auto [inner, index] = path.steps[level - 1];
+  const size_t freed = BytesOf(node);
+  Unref(node);
+  for (int i = 0; i < level; ++i) path.steps[i].node->bytes -= freed;
+  std::copy(inner->children() + index + 1, inner->children() + inner->count, inner->children() + index);
+  if (--inner->count == 0) return RemoveChild(path, level - 1);
+  if (inner->count < kChildrenMin) MergeInner(path, level - 1);
+}
+
+void ElementTree::MergeLeaf(Path& path) {
+  const auto [inner, index] = path.steps[path.depth - 1];
+  Child* children = inner->children();
+  for (const uint32_t left_index : {index, index - 1}) {  // with the right neighbour, or the left one
+    if (left_index >= inner->count || left_index + 1 >= inner->count) continue;
+    auto* left = static_cast<Leaf*>(children[left_index].node);
+    auto* right = static_cast<Leaf*>(children[left_index + 1].node);
+    const size_t used = size_t{left->used} + right->used;
+    const size_t count = size_t{left->count} + right->count;
+    if (used > layout_->leaf_bytes_max / 4 * 3 || count > layout_->leaf_count_max / 4 * 3) continue;
+    Leaf* merged = NewLeaf(used);
+    memcpy(merged->data(), left->data(), left->used);
+    memcpy(merged->data() + left->used, right->data(), right->used);
+    merged->used = static_cast<uint32_t>(used);
+    merged->count = static_cast<uint32_t>(count);
+    const int64_t grown = static_cast<int64_t>(BytesOf(merged)) - static_cast<int64_t>(BytesOf(left) + BytesOf(right));
+    Unref(left);
+    Unref(right);
+    children[left_index].node = merged;
+    children[left_index].count = count;
+    std::copy(children + left_index + 2, children + inner->count, children + left_index + 1);
+    --inner->count;
+    for (int i = 0; i < path.depth; ++i) path.steps[i].node->bytes += grown;
+    if (inner->count < kChildrenMin) MergeInner(path, path.depth - 1);
+    return;
+  }
+}
+
+void ElementTree::MergeInner(Path& path, int level) {
+  if (level == 0) return;
+  const auto [parent, index] = path.steps[level - 1];
+  Child* siblings = parent->children();
+  for (const uint32_t left_index : {index, index - 1}) {
+    if (left_index >= parent->count || left_index + 1 >= parent->count) continue;
+    auto* left = static_cast<Inner*>(siblings[left_index].node);
+    auto* right = static_cast<Inner*>(siblings[left_index + 1].node);
+    const uint32_t count = left->count + right->count;
+    if (count > kChildrenMerged) continue;
+    Inner* merged = NewInner(count, left->level);
+    merged->count = count;
+    std::copy_n(left->children(), left->count, merged->children());
+    std::copy_n(right->children(), right->count, merged->children() + left->count);
+    merged->children()[left->count].key = siblings[left_index + 1].key;
+    merged->elements = left->elements + right->elements;
+    const size_t shells = malloc_usable_size(left) + malloc_usable_size(right);
+    const int64_t grown = static_cast<int64_t>(merged->bytes) - static_cast<int64_t>(shells);
+    merged->bytes += left->bytes + right->bytes - shells;
+    UnrefShell(left);
+    UnrefShell(right);
+    siblings[left_index].node = merged;
+    siblings[left_index].count = merged->elements;
+    std::copy(siblings + left_index + 2, siblings + parent->count, siblings + left_index + 1);
+    --parent->count;
+    for (int i = 0; i < level; ++i) path.steps[i].node->bytes += grown;
+    if (parent->count < kChildrenMin) MergeInner(path, level - 1);
+    return;
+  }
+}
+
+void ElementTree::ShrinkRoot() {
+  while (root_ != nullptr && root_->level > 0 && root_->count == 1) {
+    auto* inner = static_cast<Inner*>(root_);
+    root_ = inner->children()[0].node;
+    UnrefShell(inner);
+  }
+}
+
+// ---- tests
+
+uint64_t ElementTree::CheckNode(const Node* node, size_t* bytes, uint64_t low, uint64_t high) const {
+  STORE_CHECK(node->count > 0);
+  if (node->level == 0) {
+    const auto* leaf = static_cast<const Leaf*>(node);
+    const uint8_t* p = leaf->data();
+    uint32_t count = 0;
+    for (uint64_t last = low; p < leaf->data() + leaf->used; p = Skip(p), ++count) {
+      if (root_->level == 0 || layout_->order == Order::kRank) continue;
+      const uint64_t key = KeyOf(p);
+      STORE_CHECK(key >= low && key <= high);
+      STORE_CHECK(layout_->order == Order::kHash || key >= last);
+      last = key;
+    }
+    STORE_CHECK(p == leaf->data() + leaf->used && count == leaf->count);
+    STORE_CHECK(sizeof(Leaf) + leaf->used <= malloc_usable_size(const_cast<Leaf*>(leaf)));
+    *bytes += BytesOf(leaf);
+    return count;
+  }
+  const auto* inner = static_cast<const Inner*>(node);
+  STORE_CHECK(inner->count <= kChildrenMax);
+  uint64_t elements = 0;
+  size_t below = malloc_usable_size(const_cast<Inner*>(inner));
+  for (uint32_t i = 0; i < inner->count; ++i) {
+    const Child& child = inner->children()[i];
+    STORE_CHECK(child.node->level + 1 == inner->level);
+    const uint64_t child_low = i == 0 ? low : child.key;
+    const uint64_t child_high = i + 1 < inner->count ? inner->children()[i + 1].key : high;
+    const uint64_t count = CheckNode(child.node, &below, child_low, child_high);
+    STORE_CHECK(count == child.count);
+    elements += count;
+  }
+  STORE_CHECK(elements == inner->elements && below == inner->bytes);
+  *bytes += below;
+  return elements;
+}
+
+void ElementTree::CheckInvariants() const {
+  size_t bytes = 0;
+  if (root_ != nullptr) (void)CheckNode(root_, &bytes, 0, UINT64_MAX);
+}
+
+}  // namespace tessera::store

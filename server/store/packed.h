@@ -1,0 +1,130 @@
+// One value as the elements of lists, sets, hashes, sorted sets and streams hold it: its own length, then its bytes.
+// Text that is the canonical decimal form of an int64 is kept as a number.
+//
+//   0x00–0x7f  string of that many bytes
+//   0x80–0xbf  string; the lower 6 bits and the next byte are its length, big endian
+//   0xc0–0xdf  the integer 0–31
+//   0xe0–0xe7  an integer in 1–8 bytes, little endian, two's complement
+//   0xe8       a double that is no integer, 8 bytes
+//   0xf0       string; length in 4 bytes, little endian
+//
+// Every value has exactly one form, so two values are equal when their bytes are. Views are views of the packed bytes.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include "server/store/entry.h"
+
+namespace tessera::store {
+
+inline constexpr size_t kPackedHeadBytesMax = 9;
+inline constexpr uint8_t kPackedDouble = 0xe8;
+
+// The bytes of one packed value or element.
+using PackedBytes = std::string_view;
+
+inline const uint8_t* SkipPacked(const uint8_t* p) {
+  const uint8_t head = *p;
+  if (head < 0x80) return p + 1 + head;
+  if (head < 0xc0) return p + 2 + ((head & 0x3f) << 8 | p[1]);
+  if (head < 0xe0) return p + 1;
+  if (head < 0xe8) return p + 2 + (head & 7);
+  if (head == kPackedDouble) return p + 9;
+  uint32_t length;
+  memcpy(&length, p + 1, sizeof(length));
+  return p + 5 + length;
+}
+
+// A value, read. `text` is set for strings, `integer` for integers.
+struct Unpacked {
+  enum class Form : uint8_t { kString, kInteger, kDouble };
+  Form form = Form::kString;
+  std::string_view text;
+  int64_t integer = 0;
+  double number = 0;
+
+  bool is_integer() const { return form == Form::kInteger; }
+  // As a client sees it; integers are rendered into `scratch`. Not for doubles.
+  std::string_view Text(IntScratch& scratch) const {
+    return form == Form::kInteger ? RenderInteger(integer, scratch) : text;
+  }
+  double AsDouble() const { return form == Form::kInteger ? static_cast<double>(integer) : number; }
+};
+
+inline Unpacked Unpack(const uint8_t* p) {
+  const uint8_t head = *p;
+  const auto* bytes = reinterpret_cast<const char*>(p);
+  if (head < 0x80) return {.text = {bytes + 1, head}};
+  if (head < 0xc0) return {.text = {bytes + 2, static_cast<size_t>((head & 0x3f) << 8 | p[1])}};
+  if (head < 0xe0) return {.form = Unpacked::Form::kInteger, .integer = head & 0x1f};
+  if (head < 0xe8) {
+    const int size = (head & 7) + 1;
+    uint64_t raw = 0;
+    memcpy(&raw, p + 1, size);
+    const int spare = 64 - 8 * size;
+    return {.form = Unpacked::Form::kInteger, .integer = static_cast<int64_t>(raw << spare) >> spare};
+  }
+  if (head == kPackedDouble) {
+    double number;
+    memcpy(&number, p + 1, sizeof(number));
+    return {.form = Unpacked::Form::kDouble, .number = number};
+  }
+  uint32_t length;
+  memcpy(&length, p + 1, sizeof(length));
+  return {.text = {bytes + 5, length}};
+}
+
+inline void AppendPackedInteger(int64_t value, std::string* out) {
+  if (value >= 0 && value < 32) {
+    out->push_back(static_cast<char>(0xc0 | value));
+    return;
+  }
+  const uint64_t magnitude = static_cast<uint64_t>(value < 0 ? ~value : value);
+  const int size = (std::bit_width(magnitude) + 8) / 8;  // a sign bit more than the magnitude
+  char text[9];
+  text[0] = static_cast<char>(0xe0 | (size - 1));
+  memcpy(text + 1, &value, 8);
+  out->append(text, 1 + size);
+}
+
+// A score. NaN is the caller's to refuse.
+inline void AppendPackedDouble(double value, std::string* out) {
+  constexpr double kExact = 9007199254740992.0;  // 2^53
+  if (value >= -kExact && value <= kExact && value == std::trunc(value) && !(value == 0 && std::signbit(value))) {
+    return AppendPackedInteger(static_cast<int64_t>(value), out);
+  }
+  char text[9];
+  text[0] = static_cast<char>(kPackedDouble);
+  memcpy(text + 1, &value, 8);
+  out->append(text, sizeof(text));
+}
+
+// A string as it is, also if it looks like a number.
+inline void AppendPackedBytes(std::string_view text, std::string* out) {
+  if (text.size() < 0x80) {
+    out->push_back(static_cast<char>(text.size()));
+  } else if (text.size() < 0x4000) {
+    out->push_back(static_cast<char>(0x80 | text.size() >> 8));
+    out->push_back(static_cast<char>(text.size()));
+  } else {
+    const auto length = static_cast<uint32_t>(text.size());
+    char head[5];
+    head[0] = static_cast<char>(0xf0);
+    memcpy(head + 1, &length, 4);
+    out->append(head, sizeof(head));
+  }
+  out->append(text);
+}
+
+// What clients hand in.
+inline void AppendPacked(std::string_view text, std::string* out) {
+  if (const auto integer = ParseCanonicalInteger(text)) return AppendPackedInteger(*integer, out);
+  AppendPackedBytes(text, out);
+}
+
+}  // namespace tessera::store
