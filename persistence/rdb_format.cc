@@ -46,6 +46,12 @@ std::string_view RdbTypeName(uint8_t type) {
       return "set as listpack";
     case 21:
       return "stream of the third kind";
+    case 22:
+    case 24:
+      return "hash with field expiries";
+    case 23:
+    case 25:
+      return "hash with field expiries as listpack";
   }
   return {};
 }

@@ -48,7 +48,7 @@ void RdbReader::ForgetConsumed() {
   position_ = 0;
 }
 
-RdbRead RdbReader::Next() {
+RdbRead RdbReader::Next(SnapshotVisitor*) {
   while (true) {
     Step step = Step::kFailed;
     switch (state_) {
@@ -82,6 +82,11 @@ RdbReader::Step RdbReader::Fail(uint64_t offset, std::string reason, std::string
   state_ = State::kFailed;
   error_ = {offset, std::move(reason), advice.empty() ? std::string(kDamaged) : std::move(advice)};
   return Step::kFailed;
+}
+
+const RdbError& RdbReader::RefuseValue(std::string reason, std::string advice) {
+  Fail(record_.offset, fmt::format("key {}: {}", Quoted(record_.entry.key, kKeyBytesShown), reason), std::move(advice));
+  return error_;
 }
 
 RdbError RdbReader::CutShort() const {
@@ -306,40 +311,6 @@ RdbReader::Step RdbReader::ReadChecksum() {
   position_ = summed_ = cursor.position();
   state_ = State::kEnd;
   return Step::kAgain;
-}
-
-DumpValue ReadDump(std::string_view payload, uint64_t string_bytes_max) {
-  constexpr size_t kFooterBytes = 2 + kChecksumBytes;
-  if (payload.size() < kFooterBytes) return {DumpRead::kBadFooter, {}, "shorter than its footer"};
-  size_t body_bytes = payload.size() - kFooterBytes;
-  RdbCursor footer(payload, body_bytes, 0);
-  uint64_t version, stored;
-  static_cast<void>(footer.LittleEndian(2, &version));
-  static_cast<void>(footer.LittleEndian(kChecksumBytes, &stored));
-  if (version > kRdbVersionMax) return {DumpRead::kBadFooter, {}, fmt::format("format version {}", version)};
-  if (stored != Crc64(0, payload.substr(0, payload.size() - kChecksumBytes))) {
-    return {DumpRead::kBadFooter, {}, "wrong checksum"};
-  }
-  std::string_view body = payload.substr(0, body_bytes);
-  RdbCursor cursor(body, 0, string_bytes_max);
-  uint8_t type;
-  if (cursor.Byte(&type) != RdbGot::kOk) return {DumpRead::kBadData, {}, "no value"};
-  if (type != kRdbTypeString) {
-    std::string_view name = RdbTypeName(type);
-    if (name.empty()) return {DumpRead::kBadData, {}, fmt::format("unknown type {}", type)};
-    return {
-        DumpRead::kUnsupportedType, {}, fmt::format("a {} (type {}), and only strings are supported yet", name, type)};
-  }
-  RdbString string;
-  RdbGot got = cursor.String(&string);
-  if (got == RdbGot::kBad) return {DumpRead::kBadData, {}, cursor.bad_reason()};
-  if (got == RdbGot::kNeedMore) return {DumpRead::kBadData, {}, "the value is cut short"};
-  if (cursor.position() != body.size()) return {DumpRead::kBadData, {}, "bytes follow the value"};
-  DumpValue result{DumpRead::kString, {}, {}};
-  std::string_view view;
-  if (!RdbCursor::Decode(string, &result.value, &view)) return {DumpRead::kBadData, {}, "compressed data is broken"};
-  if (string.form == RdbString::Form::kRaw) result.value = view;
-  return result;
 }
 
 }  // namespace tessera::persistence

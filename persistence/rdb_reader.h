@@ -1,13 +1,18 @@
-// Reads RDB versions 1 to 11, pushed in pieces of any size, from files and sockets alike. A record is handed out as
+// Reads RDB versions 1 to 12, pushed in pieces of any size, from files and sockets alike. A record is handed out as
 // soon as its last byte is there. Memory follows the bytes received, never a length that the input merely claims.
 //
+// Strings are records. Every other value goes to a SnapshotVisitor while it arrives, in steps of bounded work:
 //   reader.Feed(bytes);
-//   while (true) switch (reader.Next()) {
+//   while (true) switch (reader.Next(&values)) {
 //     case RdbRead::kRecord: Apply(reader.record()); continue;   // views are valid until the next Feed or Next
 //     case RdbRead::kNeedMore: ...feed more, or at the end of the input: the file is cut short at reader.offset()
 //     case RdbRead::kEnd: ...checksum verified; reader.Rest() is what followed the image
 //     case RdbRead::kError: ...reader.error(); nothing more can be read
 //   }
+// `values` gets Begin…, parts and EndValue only, during calls of Next: its caller has seen the kSelectDb record before
+// and gets a kValuePart record when parts were handed out and more are to come, kValue after EndValue. A visitor that
+// cannot go on (out of memory, a member twice) remembers that; its caller asks it after each of these records and
+// stops, reader.RefuseValue(reason) words the error. Whatever the visitor built without EndValue is to be thrown away.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +33,11 @@ struct RdbRecord {
     kSelectDb,   // database
     kResizeDb,   // key_count, expiring_count: hints from the file, not to be trusted with memory
     kString,     // entry, value; database
+    kValuePart,  // entry, database: some of a value went to the visitor
+    kValue,      // entry, database: EndValue was called
+    kNoValue,    // entry, database: a value without elements, which servers before 7.0 wrote by mistake; skipped
     kFunction,   // value: the code of a function library, which the caller cannot use yet
-    kModuleAux,  // data of a module, skipped
+    kModuleAux,  // name: of the module, whose data is skipped
   };
   Kind kind = Kind::kAux;
   uint64_t offset = 0;  // of the record's first byte
@@ -51,6 +59,7 @@ struct RdbError {
 struct RdbReaderOptions {
   bool verify_checksum = true;             // rdbchecksum
   uint64_t string_bytes_max = 4ull << 30;  // longer strings are an error
+  // Lengths, counts and orders inside values are always checked, whatever sanitize-dump-payload says.
 };
 
 class RdbReader {
@@ -58,7 +67,8 @@ class RdbReader {
   explicit RdbReader(RdbReaderOptions options = {}) : options_(options) {}
 
   void Feed(std::string_view bytes);
-  RdbRead Next();
+  // Without `values`, anything but strings is an error.
+  RdbRead Next(SnapshotVisitor* values = nullptr);
 
   const RdbRecord& record() const { return record_; }
   const RdbError& error() const { return error_; }
@@ -69,6 +79,9 @@ class RdbReader {
   std::string_view Rest() const { return std::string_view(buffer_).substr(position_); }
   // Error text for input that stops here, for a caller that got kNeedMore at the end of a file.
   RdbError CutShort() const;
+  // Error text for the value of the last record, for a caller whose visitor could not take it. Nothing more can be
+  // read.
+  const RdbError& RefuseValue(std::string reason, std::string advice = {});
 
  private:
   enum class State { kHeader, kRecords, kModuleAux, kChecksum, kEnd, kFailed };
@@ -101,20 +114,5 @@ class RdbReader {
   std::string key_scratch_;  // decompressed or formatted strings of the current record
   std::string value_scratch_;
 };
-
-// RESTORE. The value of a DUMP payload, which Redis up to 7.2 or this program made.
-enum class DumpRead {
-  kString,
-  kBadFooter,        // too short, newer version or wrong checksum: "DUMP payload version or checksum are wrong"
-  kBadData,          // "Bad data format"
-  kUnsupportedType,  // a type that is not implemented yet; `reason` names it
-};
-struct DumpValue {
-  DumpRead read = DumpRead::kBadFooter;
-  std::string value;
-  std::string reason;
-};
-// A compressed value that would become longer than `string_bytes_max` is bad data.
-DumpValue ReadDump(std::string_view payload, uint64_t string_bytes_max = 512u << 20);
 
 }  // namespace tessera::persistence

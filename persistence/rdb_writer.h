@@ -1,18 +1,18 @@
 // Writes RDB version 10. Output is appended to a string that the caller drains between calls (into a file, a socket, a
-// block of memory); the writer keeps no other copy. Nothing here can fail.
+// block of memory), also between the parts of one value; what the writer holds back is little (rdb_value_writer.h).
 //
 //   RdbWriter writer(&buffer, {});
 //   writer.Header(info);
 //   writer.Database(0, keys, expires);  writer.String({.key = k}, v); ...   // drain buffer whenever it is big enough
-//   writer.End();
+//   writer.BeginSet({.key = k}, 2);  writer.Item(a);  writer.Item(b);  writer.EndValue();
+//   writer.End();  // of the file; then look at failed()
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 
-#include "persistence/snapshot_visitor.h"
+#include "persistence/rdb_value_writer.h"
 
 namespace tessera::persistence {
 
@@ -33,27 +33,23 @@ struct RdbInfo {
   int replication_database = 0;  // repl-stream-db
 };
 
-class RdbWriter final : public SnapshotVisitor {
+class RdbWriter final : public RdbValueWriter {
  public:
   // `out` must outlive the writer. What it holds already is left alone and not part of the checksum.
-  RdbWriter(std::string* out, RdbWriterOptions options) : out_(out), options_(options) {}
+  RdbWriter(std::string* out, RdbWriterOptions options)
+      : RdbValueWriter(out, options.compress), checksum_(options.checksum) {}
 
   void Header(const RdbInfo& info);
   void Aux(std::string_view name, std::string_view value);
   void Database(uint32_t index, uint64_t key_count, uint64_t expiring_count) override;
-  void String(const EntryHeader& header, std::string_view value) override;
   void End();
 
  private:
-  class Record;  // extends the checksum over what one call appended
-  void EntryPrefix(const EntryHeader& header, uint8_t type);
+  void Prefix(const EntryHeader& header, uint8_t type) override;
+  void Appended(size_t begin) override;
 
-  std::string* out_;
-  RdbWriterOptions options_;
+  bool checksum_;
   uint64_t crc_ = 0;
 };
-
-// DUMP: type, value, RDB version (2 bytes little endian), CRC64 of all that. Appended to `out`.
-void AppendDumpOfString(std::string_view value, bool compress, std::string* out);
 
 }  // namespace tessera::persistence

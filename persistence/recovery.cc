@@ -78,12 +78,12 @@ Loaded DatasetLoader::Fail(Status status) {
   return Loaded::kError;
 }
 
-Loaded DatasetLoader::Next() {
+Loaded DatasetLoader::Next(SnapshotVisitor* values) {
   switch (phase_) {
     case Phase::kOpen:
-      return OpenFile();
+      return OpenFile(values);
     case Phase::kRdb:
-      return NextOfRdb();
+      return NextOfRdb(values);
     case Phase::kCommands:
       return NextCommand();
     case Phase::kTransaction:
@@ -98,7 +98,7 @@ Loaded DatasetLoader::Next() {
   return Loaded::kError;
 }
 
-Loaded DatasetLoader::OpenFile() {
+Loaded DatasetLoader::OpenFile(SnapshotVisitor* values) {
   if (index_ == plan_.files.size()) {
     phase_ = Phase::kDone;
     return Loaded::kDone;
@@ -116,7 +116,7 @@ Loaded DatasetLoader::OpenFile() {
   if (file().kind == RecoveryFile::Kind::kRdb || std::string_view(magic, *count) == kRdbMagic) {
     rdb_.emplace(options_.rdb);
     phase_ = Phase::kRdb;
-    return NextOfRdb();
+    return NextOfRdb(values);
   }
   commands_.emplace();
   phase_ = Phase::kCommands;
@@ -131,9 +131,9 @@ Result<std::string_view> DatasetLoader::ReadMore() {
   return std::string_view(chunk_.data(), *count);
 }
 
-Loaded DatasetLoader::NextOfRdb() {
+Loaded DatasetLoader::NextOfRdb(SnapshotVisitor* values) {
   while (true) {
-    switch (rdb_->Next()) {
+    switch (rdb_->Next(values)) {
       case RdbRead::kRecord:
         return Loaded::kRdbRecord;
       case RdbRead::kError:
@@ -154,6 +154,10 @@ Loaded DatasetLoader::NextOfRdb() {
       }
     }
   }
+}
+
+void DatasetLoader::RefuseValue(std::string reason, std::string advice) {
+  Fail(Status::Invalid(rdb_->RefuseValue(std::move(reason), std::move(advice)).ToText(), file().path));
 }
 
 Loaded DatasetLoader::NextCommand() {

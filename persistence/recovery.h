@@ -63,11 +63,14 @@ class DatasetLoader {
  public:
   DatasetLoader(FileSystem& file_system, RecoveryPlan plan, RecoveryOptions options);
 
-  Loaded Next();
+  // `values` gets every value but strings, see RdbReader.
+  Loaded Next(SnapshotVisitor* values = nullptr);
   // Valid until the next call of Next.
   const RdbRecord& rdb_record() const { return rdb_->record(); }
   std::span<const std::string_view> argv() const { return argv_; }
   const std::string& note() const { return note_; }
+  // After kRdbRecord: the value cannot be taken (RdbReader::RefuseValue). error() says why.
+  void RefuseValue(std::string reason, std::string advice = {});
   // After kError; names the file and the offset.
   const Status& error() const { return error_; }
 
@@ -78,9 +81,9 @@ class DatasetLoader {
  private:
   enum class Phase { kOpen, kRdb, kCommands, kTransaction, kEndOfFile, kDone, kFailed };
 
-  Loaded OpenFile();
+  Loaded OpenFile(SnapshotVisitor* values);
   Result<std::string_view> ReadMore();
-  Loaded NextOfRdb();
+  Loaded NextOfRdb(SnapshotVisitor* values);
   Loaded NextCommand();
   Loaded NextOfTransaction();
   Loaded EndOfFile();

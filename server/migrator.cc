@@ -6,7 +6,7 @@
 #include <functional>
 #include <utility>
 
-#include "persistence/rdb_writer.h"
+#include "persistence/dump.h"
 #include "protocol/resp_reply.h"
 #include "server/blocking.h"
 #include "server/clients.h"
@@ -206,7 +206,9 @@ void Migrator::SendRound(Job& job) {
     }
     payload.clear();
     store::IntScratch scratch;
-    persistence::AppendDumpOfString(entry.AsString(scratch), services_.config.rdbcompression, &payload);
+    persistence::DumpWriter dump(&payload, services_.config.rdbcompression);
+    dump.String({.key = item.key}, entry.AsString(scratch));
+    dump.Finish();
     // 0 would mean for ever.
     const int64_t ttl_ms = entry.has_expiry() ? std::max<int64_t>(entry.expiry_ms() - now_ms, 1) : 0;
     const std::string_view restore = services_.cluster != nullptr ? "RESTORE-ASKING" : "RESTORE";

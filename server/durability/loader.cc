@@ -66,10 +66,15 @@ bool DatasetApplier::ApplyRecord(const persistence::RdbRecord& record, int64_t n
       log::Warning("{}: a function library is skipped, functions are not supported yet", loader_.file().path);
       return true;
     case Kind::kModuleAux:
-      log::Warning("{}: data of a module is skipped", loader_.file().path);
+      log::Warning("{}: data of the module {} is skipped", loader_.file().path, record.name);
+      return true;
+    case Kind::kNoValue:
+      log::Warning("{}: a key without a value is skipped", loader_.file().path);
       return true;
     case Kind::kSelectDb:
     case Kind::kResizeDb:
+    case Kind::kValuePart:
+    case Kind::kValue:
       return true;
   }
   return true;
@@ -89,9 +94,10 @@ bool DatasetApplier::Step(int64_t now_ms) {
       case persistence::Loaded::kCommand:
         if (std::string refused = services_.dispatcher.Replay(session_, loader_.argv(), now_ms);
             !refused.empty() && refused.starts_with("ERR unknown")) {
-          error_ = fmt::format("Loading {}: it holds a command this server does not know ({}). Load it with the server "
-                               "that wrote it, or cut it there.",
-                               loader_.file().path, refused);
+          error_ = fmt::format(
+              "Loading {}: it holds a command this server does not know ({}). Load it with the server "
+              "that wrote it, or cut it there.",
+              loader_.file().path, refused);
           return false;
         }
         break;

@@ -1,4 +1,5 @@
 #include "persistence/rdb_writer.h"
+#include "persistence/dump.h"
 
 #include <gtest/gtest.h>
 
@@ -102,7 +103,9 @@ TEST(RdbWriter, SumsOverEverythingThoughTheCallerDrains) {
 
 TEST(RdbWriter, DumpsWhatRedisDumps) {
   std::string out;
-  AppendDumpOfString("v", true, &out);
+  DumpWriter dump(&out, true);
+  dump.String({}, "v");
+  dump.Finish();
   EXPECT_EQ(out.substr(0, 5), Bytes("00 01 76 0a 00"));
   uint64_t sum = Crc64(0, std::string_view(out).substr(0, 5));
   EXPECT_EQ(out.size(), 13u);

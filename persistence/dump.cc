@@ -1,0 +1,54 @@
+#include "persistence/dump.h"
+
+#include "fmt/core.h"
+#include "persistence/crc64.h"
+#include "persistence/rdb_cursor.h"
+#include "persistence/rdb_format.h"
+
+namespace tessera::persistence {
+namespace {
+
+constexpr size_t kChecksumBytes = 8;
+constexpr size_t kFooterBytes = 2 + kChecksumBytes;
+
+}  // namespace
+
+void DumpWriter::Finish() {
+  AppendLittleEndian(kRdbVersionWritten, 2);
+  AppendLittleEndian(Crc64(0, std::string_view(out()).substr(begin_)), kChecksumBytes);
+}
+
+DumpResult ReadDump(std::string_view payload, const EntryHeader& header, SnapshotVisitor& visitor,
+                    uint64_t string_bytes_max) {
+  if (payload.size() < kFooterBytes) return {DumpRead::kBadFooter, "shorter than its footer"};
+  size_t body_bytes = payload.size() - kFooterBytes;
+  RdbCursor footer(payload, body_bytes, 0);
+  uint64_t version, stored;
+  static_cast<void>(footer.LittleEndian(2, &version));
+  static_cast<void>(footer.LittleEndian(kChecksumBytes, &stored));
+  if (version > kRdbVersionMax) return {DumpRead::kBadFooter, fmt::format("format version {}", version)};
+  if (stored != Crc64(0, payload.substr(0, payload.size() - kChecksumBytes))) {
+    return {DumpRead::kBadFooter, "wrong checksum"};
+  }
+  std::string_view body = payload.substr(0, body_bytes);
+  RdbCursor cursor(body, 0, string_bytes_max);
+  uint8_t type;
+  if (cursor.Byte(&type) != RdbGot::kOk) return {DumpRead::kBadData, "no value"};
+  if (type != kRdbTypeString) {
+    std::string_view name = RdbTypeName(type);
+    if (name.empty()) return {DumpRead::kBadData, fmt::format("unknown type {}", type)};
+    return {DumpRead::kUnsupportedType, fmt::format("a {} (type {}), and only strings are supported yet", name, type)};
+  }
+  RdbString string;
+  RdbGot got = cursor.String(&string);
+  if (got == RdbGot::kBad) return {DumpRead::kBadData, cursor.bad_reason()};
+  if (got == RdbGot::kNeedMore) return {DumpRead::kBadData, "the value is cut short"};
+  if (cursor.position() != body.size()) return {DumpRead::kBadData, "bytes follow the value"};
+  std::string scratch;
+  std::string_view value;
+  if (!RdbCursor::Decode(string, &scratch, &value)) return {DumpRead::kBadData, "compressed data is broken"};
+  visitor.String(header, value);
+  return {DumpRead::kOk, {}};
+}
+
+}  // namespace tessera::persistence

@@ -1,0 +1,48 @@
+// DUMP payloads: a value as RDB files hold it (type, body), the RDB version (uint16le) and the CRC64 of all that.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "persistence/rdb_value_writer.h"
+#include "persistence/snapshot_visitor.h"
+
+namespace tessera::persistence {
+
+// Makes one payload out of one value; header and Database are ignored.
+//   DumpWriter dump(&payload, compress);  VisitTheValue(dump);  dump.Finish();
+class DumpWriter final : public RdbValueWriter {
+ public:
+  // Appends to `out`, which must outlive the writer and not be drained before Finish.
+  DumpWriter(std::string* out, bool compress) : RdbValueWriter(out, compress), begin_(out->size()) {}
+
+  void Database(uint32_t, uint64_t, uint64_t) override {}
+  void Finish();
+
+ private:
+  void Prefix(const EntryHeader&, uint8_t type) override { AppendByte(type); }
+  void Appended(size_t) override {}
+
+  size_t begin_;
+};
+
+enum class DumpRead {
+  kOk,
+  kBadFooter,        // too short, newer version or wrong checksum: "DUMP payload version or checksum are wrong"
+  kBadData,          // "Bad data format"
+  kUnsupportedType,  // a type that cannot be restored (modules, later versions); `reason` names it
+};
+struct DumpResult {
+  DumpRead read = DumpRead::kBadFooter;
+  std::string reason;  // empty when kOk
+};
+
+// RESTORE. Hands the value of a payload that Redis up to 7.4 or this program made to `visitor`, under `header`. Every
+// length, count and order in it is checked, whatever sanitize-dump-payload says: it costs little. After anything but
+// kOk the visitor may have seen the beginning of a value, to be thrown away. A string longer than `string_bytes_max`
+// is bad data.
+DumpResult ReadDump(std::string_view payload, const EntryHeader& header, SnapshotVisitor& visitor,
+                    uint64_t string_bytes_max = 512u << 20);
+
+}  // namespace tessera::persistence
