@@ -11,6 +11,7 @@
 #include "server/commands/context.h"
 #include "server/config/config.h"
 #include "server/durability/durability.h"
+#include "server/pubsub.h"
 #include "server/replication/replication.h"
 #include "server/replication/stream.h"
 #include "server/slowlog.h"
@@ -29,6 +30,11 @@ bool IsRedirection(std::string_view error) {
   for (std::string_view code : {"MOVED ", "ASK ", "TRYAGAIN ", "CROSSSLOT ", "CLUSTERDOWN "})
     if (error.starts_with(code)) return true;
   return false;
+}
+
+// What reached the client while its own command ran.
+void SendPushes(Session& session) {
+  session.Push(std::exchange(session.pushes, {}));
 }
 
 bool CanWrite(const CommandRow& row) { return row.has(kWrite | kMayReplicate); }
@@ -78,9 +84,11 @@ Dispatcher::Outcome Dispatcher::Execute(Session& session, std::span<const std::s
       Queue(session, *row, argv);
     } else {
       const bool asking = std::exchange(session.asking, false);
+      session.executing = true;
       BeginUnit();
       Call(session, *row, argv, wall_ms);
       EndUnit();
+      session.executing = false;
       // ASKING before MULTI is meant for the whole transaction.
       if (asking && session.transaction.open) session.asking = true;
       if (CanWrite(*row) || row->has(kTransactionControl)) session.written_offset = stream_.offset();
@@ -88,6 +96,8 @@ Dispatcher::Outcome Dispatcher::Execute(Session& session, std::span<const std::s
     }
   }
   if (muted && session.reply_mode != ReplyMode::kOn) session.reply.Discard(before);  // not CLIENT REPLY ON itself
+  if (!session.pushes.empty()) [[unlikely]]
+    SendPushes(session);
   if (session.reply_mode == ReplyMode::kSkip) session.reply_mode = ReplyMode::kOn;
   if (session.reply_mode == ReplyMode::kSkipNext) session.reply_mode = ReplyMode::kSkip;
   return outcome;
@@ -140,8 +150,7 @@ std::string Dispatcher::Refusal(Session& session, const CommandRow& row, std::sp
       return "READONLY You can't write against a read only replica.";
     }
   }
-  if (session.subscriptions > 0 && session.reply.version() == 2 && !row.has(kPubsub) && row.name != "ping" &&
-      row.name != "quit" && row.name != "reset")
+  if (session.subscribed.any() && session.reply.version() == 2 && !row.has(kWhileSubscribed))
     return fmt::format(
         "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed "
         "in this context",
@@ -245,6 +254,9 @@ void Dispatcher::Call(Session& session, const CommandRow& row, std::span<const s
       AlsoPropagate(db, argv);
     }
   }
+  if (context.propagation == CommandContext::Propagation::kReplicas && stream_.active() &&
+      session.kind == SessionKind::kNormal)
+    AddPending(db, argv, true);
 }
 
 void Dispatcher::RunTransaction(CommandContext& exec) {
@@ -268,9 +280,14 @@ void Dispatcher::AlsoPropagate(int db, std::span<const std::string_view> command
     stream_.Feed(db, command);
     return;
   }
+  AddPending(db, command, false);
+}
+
+void Dispatcher::AddPending(int db, std::span<const std::string_view> command, bool control) {
   if (pending_count_ == pending_.size()) pending_.emplace_back();
   Pending& pending = pending_[pending_count_++];
   pending.db = db;
+  pending.control = control;
   pending.argc = command.size();
   if (pending.argv.size() < command.size()) pending.argv.resize(command.size());
   for (size_t i = 0; i < command.size(); ++i) {
@@ -286,7 +303,11 @@ void Dispatcher::EndUnit() {
   for (size_t i = 0; i < pending_count_; ++i) {
     const Pending& command = pending_[i];
     argv_scratch_.assign(command.argv.begin(), command.argv.begin() + static_cast<ptrdiff_t>(command.argc));
-    stream_.Feed(command.db, argv_scratch_);
+    if (command.control) {
+      stream_.FeedControl(argv_scratch_);
+    } else {
+      stream_.Feed(command.db, argv_scratch_);
+    }
   }
   if (several) stream_.FeedExec(pending_[pending_count_ - 1].db);
   // What one huge unit needed is not kept.
@@ -294,14 +315,20 @@ void Dispatcher::EndUnit() {
   pending_count_ = pending_bytes_ = 0;
 }
 
-void Dispatcher::OnChange(int, uint16_t, std::string_view, store::ChangeKind kind) {
+void Dispatcher::OnChange(int db, uint16_t, std::string_view key, store::ChangeKind kind) {
   if (kind == store::ChangeKind::kExpired) return;
   ++changes_;
   ++services_.stats.dirty;
+  if (services_.config.notify_keyspace_events == 0) [[likely]]
+    return;
+  if (kind == store::ChangeKind::kEvicted) services_.pubsub.NotifyKeyspace(db, 'e', "evicted", key);
+  if (kind == store::ChangeKind::kCreated && services_.keyspace.expiry_mode() != store::ExpiryMode::kIgnore)
+    services_.pubsub.NotifyKeyspace(db, 'n', "new", key);
 }
 
 void Dispatcher::OnExpired(int db, uint16_t, std::string_view key) {
   ++services_.stats.expired_keys;
+  if (services_.config.notify_keyspace_events != 0) services_.pubsub.NotifyKeyspace(db, 'x', "expired", key);
   const std::string_view command[] = {services_.config.lazyfree_lazy_expire ? "UNLINK" : "DEL", key};
   AlsoPropagate(db, command);
 }

@@ -65,6 +65,7 @@ class Dispatcher : public store::ChangeObserver {
   // Reused from unit to unit, so that rewriting a command for the stream costs no allocation.
   struct Pending {
     int db = 0;
+    bool control = false;  // changes no data: not for the AOF
     size_t argc = 0;
     std::vector<std::string> argv;  // at least argc
   };
@@ -75,6 +76,7 @@ class Dispatcher : public store::ChangeObserver {
   void Queue(Session& session, const CommandRow& row, std::span<const std::string_view> argv);
   void Call(Session& session, const CommandRow& row, std::span<const std::string_view> argv, int64_t wall_ms);
   void CountError(std::string_view code);
+  void AddPending(int db, std::span<const std::string_view> command, bool control);
   void BeginUnit() { ++unit_depth_; }
   void EndUnit();
 

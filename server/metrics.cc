@@ -14,6 +14,7 @@
 #include "server/config/options.h"
 #include "server/info.h"
 #include "server/metrics_lines.h"
+#include "server/pubsub.h"
 #include "server/stats.h"
 #include "server/version.h"
 
@@ -40,6 +41,10 @@ const Stats& Counters(Source s) { return s.services.stats; }
 
 // A figure of something this server does not have: shown as zero because dashboards ask for it.
 Value Zero(Source) { return int64_t{0}; }
+template <PubSub::Kind kind>
+Value Listened(Source s) {
+  return static_cast<uint64_t>(s.services.pubsub.size(kind));
+}
 
 double Ratio(uint64_t a, uint64_t b) { return b == 0 ? 0 : static_cast<double>(a) / static_cast<double>(b); }
 uint64_t Difference(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
@@ -304,9 +309,9 @@ constexpr MetricRow kStatsRows[] = {
     {"current_eviction_exceeded_time", kGauge, Zero},
     {"keyspace_hits", kCounter, Count<&Stats::keyspace_hits>},
     {"keyspace_misses", kCounter, Count<&Stats::keyspace_misses>},
-    {"pubsub_channels", kGauge, Zero},
-    {"pubsub_patterns", kGauge, Zero},
-    {"pubsubshard_channels", kGauge, Zero},
+    {"pubsub_channels", kGauge, Listened<PubSub::Kind::kChannel>},
+    {"pubsub_patterns", kGauge, Listened<PubSub::Kind::kPattern>},
+    {"pubsubshard_channels", kGauge, Listened<PubSub::Kind::kShardChannel>},
     {"latest_fork_usec", kGauge, Zero},
     {"total_forks", kCounter, Zero},
     {"migrate_cached_sockets", kGauge, Count<&Stats::migrate_cached_sockets>},

@@ -26,6 +26,7 @@
 #include "server/net/disk_thread.h"
 #include "server/net/event_loop.h"
 #include "server/net/frontend.h"
+#include "server/pubsub.h"
 #include "server/replication/replicas.h"
 #include "server/replication/replication.h"
 #include "server/replication/stream.h"
@@ -90,9 +91,10 @@ struct Node::Parts {
         keyspace(KeyspaceOptionsOf(config)),
         commands(TableWithRenames(config)),
         watches(keyspace),
+        pubsub(config),
         disk(loop),
         services{config,   options, keyspace, commands,    dispatcher, clients,   blocking,
-                 watches,  stats,   slowlog,  replication, durability, lifecycle, nullptr},
+                 watches,  pubsub,  stats,   slowlog,  replication, durability, lifecycle, nullptr},
         dispatcher(services, stream),
         lifecycle(loop, services),
         durability(loop, disk, files, services, stream),
@@ -114,6 +116,7 @@ struct Node::Parts {
   Clients clients;
   Blocking blocking;
   Watches watches;
+  PubSub pubsub;
   Stats stats;
   SlowLog slowlog;
   ReplicationStream stream;

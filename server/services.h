@@ -20,6 +20,7 @@ class Dispatcher;
 class Durability;
 class Lifecycle;
 class Migrator;
+class PubSub;
 class Replication;
 class SlowLog;
 class Watches;
@@ -34,6 +35,7 @@ struct Services {
   Clients& clients;                  // who is connected; pause
   Blocking& blocking;                // commands that finish later
   Watches& watches;                  // WATCH
+  PubSub& pubsub;                    // channels and who listens to them; keyspace events
   Stats& stats;
   SlowLog& slowlog;
   Replication& replication;          // role, stream, replicas, the link to the primary

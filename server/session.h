@@ -107,7 +107,26 @@ class Session {
   uint64_t network_in = 0, network_out = 0;
   int64_t written_offset = 0;  // replication offset after this client's last write: what WAIT waits for
   int64_t written_aof_offset = 0;
-  size_t subscriptions = 0;    // channels, patterns and shard channels together
+
+  // What PubSub keeps of this client.
+  struct Subscribed {
+    size_t channels = 0, patterns = 0, shard_channels = 0;
+    bool any() const { return channels + patterns + shard_channels != 0; }
+  } subscribed;
+  bool monitoring = false;  // MONITOR
+
+  // Bytes that answer nothing: messages, lines of MONITOR. While a command of this very client runs they wait in
+  // `pushes` until its reply is complete; CLIENT REPLY does not concern them.
+  void Push(std::string_view bytes) {
+    if (executing) {
+      pushes.append(bytes);
+      return;
+    }
+    out.Append(bytes);
+    if (link != nullptr) link->OutputPending();
+  }
+  bool executing = false;
+  std::string pushes;
 
   // A replica's connection, seen by the primary (kind == kReplica).
   struct ReplicaSide;

@@ -9,6 +9,7 @@
 #include "server/config/config.h"
 #include "server/dispatcher.h"
 #include "server/log.h"
+#include "server/pubsub.h"
 #include "server/replication/replication.h"
 #include "server/store/keyspace.h"
 
@@ -210,9 +211,15 @@ bool ClusterShell::CarryOutOne(const cluster::Effect& effect) {
       shell.services_.clients.Unpause(Clients::PauseReason::kFailover);
       return true;
     }
-    bool operator()(const cluster::Publish&) { return true; }  // nobody can subscribe yet
+    bool operator()(const cluster::Publish& publish) {
+      PubSub& pubsub = shell.services_.pubsub;
+      publish.sharded ? pubsub.PublishShard(publish.channel, publish.message)
+                      : pubsub.Publish(publish.channel, publish.message);
+      return true;
+    }
     bool operator()(const cluster::SlotMapChanged&) {
       shell.RefreshRouting();
+      shell.DropShardChannels();
       return true;
     }
     bool operator()(const cluster::Note& note) {
@@ -237,6 +244,24 @@ void ClusterShell::DropKeys(const cluster::SlotSet& slots) {
     dropped += db.DropSlot(slot);
   }
   if (dropped != 0) log::Notice("Dropped {} keys of slots that now belong to another node", dropped);
+}
+
+// A replica serves the shard channels of its primary. After a failover the slots stay within the shard, and so do the
+// listeners of all its nodes.
+void ClusterShell::DropShardChannels() {
+  if (services_.pubsub.size(PubSub::Kind::kShardChannel) == 0) return;
+  const cluster::NodeView& me = core_->me();
+  services_.pubsub.DropShardChannels([&](uint16_t slot) {
+    const cluster::NodeView* owner = core_->OwnerOf(slot);
+    return owner != nullptr && (owner->id == me.id || (me.is(cluster::kReplica) && owner->id == me.primary));
+  });
+}
+
+void ClusterShell::BroadcastPublish(bool sharded, std::string_view channel, std::string_view message) {
+  Run([&](cluster::Core& core, int64_t now_ms, cluster::Effects& effects) {
+    core.BroadcastPublish(now_ms, sharded, channel, message, effects);
+    return 0;
+  });
 }
 
 void ClusterShell::SaveInBackground() {

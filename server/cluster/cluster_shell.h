@@ -54,6 +54,8 @@ class ClusterShell {
     CarryOut(std::move(effects));
     return result;
   }
+  // To all nodes, or to those of this shard.
+  void BroadcastPublish(bool sharded, std::string_view channel, std::string_view message);
   // CLUSTER SAVECONFIG; empty = saved.
   std::string SaveNow();
   size_t send_buffer_bytes(cluster::LinkId link) const;
@@ -66,6 +68,7 @@ class ClusterShell {
   void CarryOutQueued();
   bool CarryOutOne(const cluster::Effect& effect);
   void DropKeys(const cluster::SlotSet& slots);
+  void DropShardChannels();
   bool SaveDurably();
   void SaveInBackground();
   void RefreshRouting();

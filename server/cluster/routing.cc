@@ -16,11 +16,13 @@ struct ClusterShell::Query {
   bool moving = false;            // the slot is migrating or importing here
   bool read_only = true;
   bool moves_slots = false;
+  bool shard_channels = false;  // SPUBLISH, SSUBSCRIBE: no keys that could be missing; any node of the shard will do
 };
 
 std::string ClusterShell::AddKeys(Query& query, const CommandRow& row, std::span<const std::string_view> argv) {
   query.read_only &= !row.has(kWrite);
   query.moves_slots |= row.has(kMovesSlots);
+  query.shard_channels |= row.has(kPubsub);
   key_scratch_.clear();
   FindKeys(row, argv, key_scratch_);
   for (const KeyPosition& position : key_scratch_) {
@@ -30,7 +32,8 @@ std::string ClusterShell::AddKeys(Query& query, const CommandRow& row, std::span
       query.slot = slot;
       query.first_key = key;
       if (core_->OwnerOf(slot) == nullptr) return "CLUSTERDOWN Hash slot not served";
-      query.moving = core_->MigratingTo(slot) != nullptr || core_->ImportingFrom(slot) != nullptr;
+      query.moving = !query.shard_channels &&
+                     (core_->MigratingTo(slot) != nullptr || core_->ImportingFrom(slot) != nullptr);
     } else if (slot != query.slot) {
       return "CROSSSLOT Keys in request don't hash to the same slot";
     } else if (key != query.first_key) {
@@ -92,8 +95,13 @@ std::string ClusterShell::Judge(const Query& query, const Session& session) {
   const cluster::Options& options = core_->options();
   const auto slot = static_cast<cluster::Slot>(query.slot);
   if (!core_->ok()) {
-    if (!options.allow_reads_when_down) return "CLUSTERDOWN The cluster is down";
-    if (!query.read_only) return "CLUSTERDOWN The cluster is down and only accepts read commands";
+    if (query.shard_channels) {
+      if (!options.allow_pubsubshard_when_down) return "CLUSTERDOWN The cluster is down";
+    } else if (!options.allow_reads_when_down) {
+      return "CLUSTERDOWN The cluster is down";
+    } else if (!query.read_only) {
+      return "CLUSTERDOWN The cluster is down and only accepts read commands";
+    }
   }
   const cluster::NodeView* owner = core_->OwnerOf(slot);
   const bool mine = owner->id == core_->self();
@@ -111,7 +119,7 @@ std::string ClusterShell::Judge(const Query& query, const Session& session) {
   }
   if (mine) return {};
   const cluster::NodeView& me = core_->me();
-  if (session.readonly && query.read_only && me.is(cluster::kReplica) && me.primary == owner->id) return {};
+  if ((query.shard_channels || (session.readonly && query.read_only)) && me.is(cluster::kReplica) && me.primary == owner->id) return {};
   return fmt::format("MOVED {} {}:{}", slot, PreferredHost(*owner), owner->endpoint.port);
 }
 

@@ -15,9 +15,10 @@ std::string FlagLetters(const Session& session) {
   auto add = [&letters](bool set, char letter) {
     if (set) letters += letter;
   };
+  add(session.monitoring, 'O');
   add(session.kind == SessionKind::kReplica, 'S');
   add(session.kind == SessionKind::kPrimary, 'M');
-  add(session.subscriptions > 0, 'P');
+  add(session.subscribed.any(), 'P');
   add(session.transaction.open, 'x');
   add(session.is_blocked(), 'b');
   add(session.transaction.watch_broken, 'd');
@@ -48,7 +49,7 @@ std::string DescribeClient(const Session& session, const CommandTable& commands,
       "qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} cmd={} user={} "
       "redir={} resp={} lib-name={} lib-ver={}",
       session.id, session.peer, session.local, link.fd, session.name, age_s, idle_s, FlagLetters(session), session.db,
-      session.subscriptions, 0, 0,
+      session.subscribed.channels, session.subscribed.patterns, session.subscribed.shard_channels,
       session.transaction.open ? static_cast<int64_t>(session.transaction.commands.size()) : -1, link.query_buffer,
       link.query_buffer_free, 0, session.transaction.bytes, 0, 0, 0, link.output_chunks, link.output_bytes, total,
       link.want_write ? "rw" : "r", command, session.user, -1, session.reply.version(), session.lib_name,
@@ -58,7 +59,7 @@ std::string DescribeClient(const Session& session, const CommandTable& commands,
 ClientType TypeOf(const Session& session) {
   if (session.kind == SessionKind::kPrimary) return ClientType::kPrimary;
   if (session.kind == SessionKind::kReplica) return ClientType::kReplica;
-  return session.subscriptions > 0 ? ClientType::kPubsub : ClientType::kNormal;
+  return session.subscribed.any() ? ClientType::kPubsub : ClientType::kNormal;
 }
 
 std::optional<ClientType> ClientTypeByName(std::string_view name) {

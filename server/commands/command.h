@@ -40,6 +40,7 @@ enum CommandFlag : uint64_t {
   kUntouched = 1ull << 42,           // does not count as the client's activity for OBJECT IDLETIME (OBJECT, DEBUG ...)
   kMovesSlots = 1ull << 44,          // served here though its slot is migrating or importing (MIGRATE)
   kEndsTransaction = 1ull << 45,       // EXEC: when it is refused, the transaction is over
+  kWhileSubscribed = 1ull << 46,     // allowed to a RESP2 client that listens to channels
   kWhilePaused = 1ull << 43,         // goes on though CLIENT PAUSE ALL holds the others back
 };
 

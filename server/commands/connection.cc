@@ -7,6 +7,7 @@
 #include "server/commands/context.h"
 #include "server/commands/table.h"
 #include "server/config/config.h"
+#include "server/pubsub.h"
 #include "server/replication/replication.h"
 #include "server/stats.h"
 #include "server/version.h"
@@ -99,7 +100,7 @@ void Hello(CommandContext& ctx) {
 
 void Ping(CommandContext& ctx) {
   if (ctx.argv.size() > 2) return ctx.reply.Error("ERR wrong number of arguments for 'ping' command");
-  if (ctx.session.subscriptions > 0 && ctx.reply.version() == 2) {
+  if (ctx.session.subscribed.any() && ctx.reply.version() == 2) {
     ctx.reply.Array(2);
     ctx.reply.Bulk("pong");
     ctx.reply.Bulk(ctx.argv.size() == 2 ? ctx.argv[1] : std::string_view());
@@ -120,6 +121,7 @@ void Quit(CommandContext& ctx) {
 void Reset(CommandContext& ctx) {
   Session& session = ctx.session;
   ctx.services.watches.Unwatch(session);
+  ctx.services.pubsub.Forget(session);
   session.transaction = {};
   session.db = 0;
   session.readonly = session.asking = session.no_evict = session.no_touch = false;
@@ -195,7 +197,7 @@ constexpr CommandRow kRows[] = {
      .history = kHelloHistory},
     {.name = "ping",
      .arity = -1,
-     .flags = kFast,
+     .flags = kFast | kWhileSubscribed,
      .acl = kAclConnection,
      .handler = Ping,
      .group = Group::kConnection,
@@ -206,7 +208,7 @@ constexpr CommandRow kRows[] = {
      .tips = kPingTips},
     {.name = "quit",
      .arity = -1,
-     .flags = kNoScript | kLoading | kStale | kFast | kNoAuth | kAllowBusy | kTransactionControl,
+     .flags = kNoScript | kLoading | kStale | kFast | kNoAuth | kAllowBusy | kTransactionControl | kWhileSubscribed,
      .acl = kAclConnection,
      .handler = Quit,
      .group = Group::kConnection,
@@ -215,7 +217,7 @@ constexpr CommandRow kRows[] = {
      .summary = "Closes the connection."},
     {.name = "reset",
      .arity = 1,
-     .flags = kNoScript | kLoading | kStale | kFast | kNoAuth | kAllowBusy | kTransactionControl,
+     .flags = kNoScript | kLoading | kStale | kFast | kNoAuth | kAllowBusy | kTransactionControl | kWhileSubscribed,
      .acl = kAclConnection,
      .handler = Reset,
      .group = Group::kConnection,

@@ -1,6 +1,8 @@
 #include "server/commands/context.h"
 
+#include "server/config/config.h"
 #include "server/dispatcher.h"
+#include "server/pubsub.h"
 #include "server/stats.h"
 
 namespace tessera {
@@ -34,8 +36,9 @@ void CommandContext::PropagateIn(int db, std::span<const std::string_view> comma
   if (session.kind == SessionKind::kNormal) services.dispatcher.AlsoPropagate(db, command);
 }
 
-void CommandContext::NotifyIn(int, char, std::string_view, std::string_view) {
-  // Subscribers do not exist yet; handlers name their events so that pub/sub finds them all.
+void CommandContext::NotifyIn(int db, char event_class, std::string_view event, std::string_view key) {
+  if (services.config.notify_keyspace_events != 0) [[unlikely]]
+    services.pubsub.NotifyKeyspace(db, event_class, event, key);
 }
 
 }  // namespace tessera

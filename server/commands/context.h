@@ -48,15 +48,17 @@ struct CommandContext {
     PropagateIn(db, std::span(command.begin(), command.size()));
   }
   void PropagateNothing() { propagation = Propagation::kOverridden; }
-  // The command as it came even though the keyspace did not change (PUBLISH ...).
+  // The command as it came even though the keyspace did not change.
   void PropagateAlways() { propagation = Propagation::kForced; }
+  // The same, but not to the AOF: it changes no data (PUBLISH).
+  void PropagateToReplicas() { propagation = Propagation::kReplicas; }
 
-  enum class Propagation { kAsChanged, kOverridden, kForced };
+  enum class Propagation { kAsChanged, kOverridden, kForced, kReplicas };
   Propagation propagation = Propagation::kAsChanged;
 
-  // Keyspace events: `event` as Redis names it ("set", "del"), type flag letter as in notify-keyspace-events ('$', 'g', 'x' ...).
-  void Notify(char type, std::string_view event, std::string_view key) { NotifyIn(session.db, type, event, key); }
-  void NotifyIn(int db, char type, std::string_view event, std::string_view key);
+  // Keyspace events: `event` as Redis names it ("set", "del"), class letter as in notify-keyspace-events ('$', 'g', 'x' ...).
+  void Notify(char event_class, std::string_view event, std::string_view key) { NotifyIn(session.db, event_class, event, key); }
+  void NotifyIn(int db, char event_class, std::string_view event, std::string_view key);
 };
 
 // Frequent refusals, in Redis's words.

@@ -32,7 +32,7 @@ CommandTable::CommandTable() {
                     MigrateCommands(),       TransactionCommands(), ConnectionCommands(), ClientCommands(),
                     IntrospectionCommands(), ConfigCommands(),      ServerCommands(),     LatencyCommands(),
                     AclCommands(),           DebugCommands(),       DurabilityCommands(), ReplicationCommands(),
-                    ClusterCommands()}) {
+                    ClusterCommands(),       PubsubCommands()}) {
     for (const CommandRow& row : file) {
       rows_.push_back(&row);
       by_name_.emplace(row.name, &row);

@@ -77,5 +77,6 @@ std::span<const CommandRow> DebugCommands();
 std::span<const CommandRow> DurabilityCommands();
 std::span<const CommandRow> ReplicationCommands();
 std::span<const CommandRow> ClusterCommands();
+std::span<const CommandRow> PubsubCommands();
 
 }  // namespace tessera

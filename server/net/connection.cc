@@ -315,7 +315,7 @@ void Connection::Flush() {
 
 void Connection::CheckOutputLimit(int64_t now_ms) {
   const auto& limit = frontend_.services().config.client_output_buffer_limit[session_.kind == SessionKind::kReplica ? 1
-                                                                              : session_.subscriptions > 0        ? 2
+                                                                              : session_.subscribed.any()         ? 2
                                                                                                                    : 0];
   const auto used = session_.out.size();
   auto hard_bytes = static_cast<size_t>(limit.hard_bytes);

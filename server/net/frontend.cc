@@ -12,6 +12,7 @@
 #include "server/config/config.h"
 #include "server/durability/durability.h"
 #include "server/log.h"
+#include "server/pubsub.h"
 #include "server/replication/replication.h"
 #include "server/stats.h"
 #include "server/watches.h"
@@ -123,6 +124,7 @@ void Frontend::Accept(int fd, const std::string& peer_ip, uint16_t peer_port, bo
 void Frontend::Remove(Connection& connection) {
   Session& session = connection.session();
   services_.watches.Unwatch(session);
+  services_.pubsub.Forget(session);
   services_.blocking.Forget(session);
   services_.clients.Remove(session);
   if (session.kind == SessionKind::kReplica) services_.replication.ForgetReplica(session);
@@ -167,7 +169,7 @@ void Frontend::Cron() {
     Session& session = connection->session();
     connection->CheckOutputLimit(now_us / 1000);
     if (idle_us > 0 && !connection->closed() && session.kind == SessionKind::kNormal && !session.is_blocked() &&
-        session.subscriptions == 0 && now_us - session.last_interaction_us > idle_us) {
+        !session.subscribed.any() && now_us - session.last_interaction_us > idle_us) {
       log::Verbose("Closing idle client {} ({})", session.id, session.peer);
       connection->CloseNow("idle timeout");
     }

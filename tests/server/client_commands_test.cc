@@ -53,7 +53,7 @@ TEST(ClientList, FiltersByTypeAndId) {
   CommandFixture server;
   OtherClient replica_like(server);
   EXPECT_EQ(server("CLIENT LIST TYPE pubsub"), "\"\"");
-  replica_like.session.subscriptions = 2;
+  replica_like.session.subscribed.channels = 2;
   EXPECT_NE(server("CLIENT LIST TYPE pubsub").find("addr=10.0.0.1:5000"), std::string::npos);
   EXPECT_EQ(server("CLIENT LIST TYPE bad"), "-ERR Unknown client type 'bad'");
   EXPECT_EQ(server("CLIENT LIST ID x"), "-ERR Invalid client ID");

@@ -81,7 +81,7 @@ TEST(Ping, GivesItsArgumentBack) {
   EXPECT_EQ(server("PING"), "+PONG");
   EXPECT_EQ(server("PING x"), "\"x\"");
   EXPECT_EQ(server("PING x y"), "-ERR wrong number of arguments for 'ping' command");
-  server.session.subscriptions = 1;
+  server.session.subscribed.channels = 1;
   EXPECT_EQ(server("PING"), R"(["pong", ""])");
 }
 

@@ -24,6 +24,7 @@
 #include "server/lifecycle.h"
 #include "server/net/disk_thread.h"
 #include "server/net/event_loop.h"
+#include "server/pubsub.h"
 #include "server/replication/replication.h"
 #include "server/replication/stream.h"
 #include "server/services.h"
@@ -44,9 +45,10 @@ class CommandFixture : private StreamSink {
                                                                      .arena_bytes_max = size_t{1} << 30})
       : keyspace(keyspace_options),
         watches(keyspace),
+        pubsub(options.config()),
         disk(loop),
         services{options.config(), options, keyspace, commands,    dispatcher, clients,   blocking,
-                 watches,          stats,   slowlog,  replication, durability, lifecycle, nullptr},
+                 watches,          pubsub,  stats,   slowlog,  replication, durability, lifecycle, nullptr},
         dispatcher(services, stream),
         lifecycle(loop, services),
         durability(loop, disk, files, services, stream),
@@ -104,6 +106,7 @@ class CommandFixture : private StreamSink {
   Clients clients;
   Blocking blocking;
   Watches watches;
+  PubSub pubsub;
   Stats stats;
   SlowLog slowlog;
   ReplicationStream stream;
