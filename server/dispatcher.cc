@@ -11,6 +11,7 @@
 #include "server/commands/context.h"
 #include "server/config/config.h"
 #include "server/durability/durability.h"
+#include "server/monitors.h"
 #include "server/pubsub.h"
 #include "server/replication/replication.h"
 #include "server/replication/stream.h"
@@ -160,7 +161,7 @@ std::string Dispatcher::Refusal(Session& session, const CommandRow& row, std::sp
     return "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
   if ((services_.durability.loading() || services_.replication.loading()) && !row.has(kLoading))
     return "LOADING Redis is loading the dataset in memory";
-  if (session.kind == SessionKind::kReplica && row.has(kWrite | kReadOnly | kMayReplicate))
+  if ((session.kind == SessionKind::kReplica || session.monitoring) && row.has(kWrite | kReadOnly | kMayReplicate))
     return "ERR Replica can't interact with the keyspace";
   return {};
 }
@@ -239,10 +240,12 @@ void Dispatcher::Call(Session& session, const CommandRow& row, std::span<const s
     ++figures.failed_calls;
     if (!row.has(kTransactionControl)) CountError(session.reply.last_error_code());
   }
+  if (!services_.monitors.empty() && !row.has(kSkipMonitor | kAdmin) && session.kind != SessionKind::kLoader) [[unlikely]]
+    services_.monitors.Show(session, argv, context.secrets);
   const int64_t slow_us = services_.config.slowlog_log_slower_than;
   if (slow_us >= 0 && duration_us >= slow_us && !row.has(kSkipSlowlog) && !session.is_blocked())
     services_.slowlog.Add(argv, wall_ms / 1000, duration_us, session.peer, session.name,
-                          static_cast<size_t>(services_.config.slowlog_max_len));
+                          context.secrets, static_cast<size_t>(services_.config.slowlog_max_len));
 
   const bool verbatim = context.propagation == CommandContext::Propagation::kForced ||
                         (context.propagation == CommandContext::Propagation::kAsChanged && changes_ != changes &&

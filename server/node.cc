@@ -23,6 +23,7 @@
 #include "server/log.h"
 #include "server/migrator.h"
 #include "server/metrics.h"
+#include "server/monitors.h"
 #include "server/net/disk_thread.h"
 #include "server/net/event_loop.h"
 #include "server/net/frontend.h"
@@ -94,7 +95,7 @@ struct Node::Parts {
         pubsub(config),
         disk(loop),
         services{config,   options, keyspace, commands,    dispatcher, clients,   blocking,
-                 watches,  pubsub,  stats,   slowlog,  replication, durability, lifecycle, nullptr},
+                 watches,  monitors, pubsub,  stats,   slowlog,  replication, durability, lifecycle, nullptr},
         dispatcher(services, stream),
         lifecycle(loop, services),
         durability(loop, disk, files, services, stream),
@@ -116,6 +117,7 @@ struct Node::Parts {
   Clients clients;
   Blocking blocking;
   Watches watches;
+  Monitors monitors;
   PubSub pubsub;
   Stats stats;
   SlowLog slowlog;

@@ -20,6 +20,7 @@ class Dispatcher;
 class Durability;
 class Lifecycle;
 class Migrator;
+class Monitors;
 class PubSub;
 class Replication;
 class SlowLog;
@@ -35,6 +36,7 @@ struct Services {
   Clients& clients;                  // who is connected; pause
   Blocking& blocking;                // commands that finish later
   Watches& watches;                  // WATCH
+  Monitors& monitors;                // MONITOR
   PubSub& pubsub;                    // channels and who listens to them; keyspace events
   Stats& stats;
   SlowLog& slowlog;

@@ -8,6 +8,8 @@
 #include <span>
 #include <vector>
 
+#include "server/secret_arguments.h"
+
 namespace tessera {
 
 class SlowLog {
@@ -20,7 +22,7 @@ class SlowLog {
     std::string peer, client_name;
   };
   void Add(std::span<const std::string_view> argv, int64_t unix_s, int64_t duration_us, std::string_view peer,
-           std::string_view client_name, size_t max_len);
+           std::string_view client_name, SecretArguments secrets, size_t max_len);
   void Clear() { entries_.clear(); }
   void Trim(size_t max_len) {
     while (entries_.size() > max_len) entries_.pop_back();

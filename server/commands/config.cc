@@ -22,6 +22,8 @@ void ConfigGet(CommandContext& ctx) {
 
 void ConfigSet(CommandContext& ctx) {
   if (ctx.argv.size() % 2 != 0) return ctx.reply.Error(kSyntaxError);
+  for (size_t i = 2; i + 1 < ctx.argv.size(); i += 2)
+    if (config::Options::IsSensitive(ctx.argv[i])) ctx.HideArgument(i + 1);
   const config::Options::Caller caller{.local = IsLocal(ctx.session), .loading = ctx.services.durability.loading()};
   const std::string refusal = ctx.services.options.Set(ctx.argv.subspan(2), caller);
   if (!refusal.empty()) return ctx.reply.Error(refusal);

@@ -7,6 +7,7 @@
 #include "server/commands/context.h"
 #include "server/commands/table.h"
 #include "server/config/config.h"
+#include "server/monitors.h"
 #include "server/pubsub.h"
 #include "server/replication/replication.h"
 #include "server/stats.h"
@@ -41,6 +42,7 @@ bool Authenticate(CommandContext& ctx, std::string_view user, std::string_view p
 }
 
 void Auth(CommandContext& ctx) {
+  for (size_t i = 1; i < ctx.argv.size(); ++i) ctx.HideArgument(i);
   if (ctx.argv.size() > 3) return ctx.reply.Error(kSyntaxError);
   const bool named = ctx.argv.size() == 3;
   if (!named && ctx.services.config.requirepass.empty())
@@ -64,6 +66,8 @@ void Hello(CommandContext& ctx) {
   ArgReader args(ctx.argv, 2);
   while (args.HasNext()) {
     if (args.Check("AUTH", 2)) {
+      ctx.HideArgument(args.index());
+      ctx.HideArgument(args.index() + 1);
       const std::string_view user = args.Next();
       credentials = {user, args.Next()};
     } else if (args.Check("SETNAME", 1)) {
@@ -120,8 +124,10 @@ void Quit(CommandContext& ctx) {
 
 void Reset(CommandContext& ctx) {
   Session& session = ctx.session;
+  if (session.kind != SessionKind::kNormal) return ctx.reply.Error("ERR can only reset normal client connections");
   ctx.services.watches.Unwatch(session);
   ctx.services.pubsub.Forget(session);
+  ctx.services.monitors.Remove(session);
   session.transaction = {};
   session.db = 0;
   session.readonly = session.asking = session.no_evict = session.no_touch = false;

@@ -14,6 +14,7 @@
 #include "protocol/reply_writer.h"
 #include "server/clock.h"
 #include "server/commands/command.h"
+#include "server/secret_arguments.h"
 #include "server/services.h"
 #include "server/session.h"
 #include "server/store/keyspace.h"
@@ -52,6 +53,10 @@ struct CommandContext {
   void PropagateAlways() { propagation = Propagation::kForced; }
   // The same, but not to the AOF: it changes no data (PUBLISH).
   void PropagateToReplicas() { propagation = Propagation::kReplicas; }
+
+  // The argument is a secret: neither SLOWLOG nor MONITOR shows it.
+  void HideArgument(size_t index) { secrets.Add(index); }
+  SecretArguments secrets;
 
   enum class Propagation { kAsChanged, kOverridden, kForced, kReplicas };
   Propagation propagation = Propagation::kAsChanged;

@@ -19,8 +19,11 @@ bool ReadRequest(CommandContext& ctx, Migrator::Request& request) {
       request.replace = true;
     } else if (args.Check("AUTH", 1)) {
       request.authenticate = true;
+      ctx.HideArgument(args.index());
       request.password = args.Next();
     } else if (args.Check("AUTH2", 2)) {
+      ctx.HideArgument(args.index());
+      ctx.HideArgument(args.index() + 1);
       request.authenticate = true;
       request.user = args.Next();
       request.password = args.Next();

@@ -1,4 +1,4 @@
-// Publish and subscribe: SUBSCRIBE and its kin, PUBLISH, SPUBLISH, PUBSUB.
+// Listening: SUBSCRIBE and its kin, PUBLISH, SPUBLISH, PUBSUB; MONITOR.
 #include "server/pubsub.h"
 
 #include <fmt/core.h>
@@ -8,6 +8,8 @@
 #include "server/commands/context.h"
 #include "server/commands/help.h"
 #include "server/commands/table.h"
+#include "server/dispatcher.h"
+#include "server/monitors.h"
 
 namespace tessera {
 namespace {
@@ -116,6 +118,15 @@ void PubsubNumpat(CommandContext& ctx) {
   ctx.reply.Integer(static_cast<int64_t>(ctx.services.pubsub.size(Kind::kPattern)));
 }
 
+// A client that monitors already is not answered, as in Redis.
+void Monitor(CommandContext& ctx) {
+  if (ctx.services.dispatcher.in_transaction())
+    return ctx.reply.Error("ERR MONITOR isn't allowed for DENY BLOCKING client");
+  if (ctx.session.kind != SessionKind::kNormal || ctx.session.monitoring) return;
+  ctx.services.monitors.Add(ctx.session);
+  ctx.reply.Ok();
+}
+
 constexpr uint64_t kListening = kPubsub | kNoScript | kLoading | kStale | kWhileSubscribed;
 constexpr uint64_t kPublishing = kPubsub | kLoading | kStale | kFast | kMayReplicate;
 constexpr uint64_t kInquiring = kPubsub | kLoading | kStale;
@@ -189,6 +200,13 @@ constexpr CommandRow kPubsubSubcommands[] = {
 };
 
 constexpr CommandRow kRows[] = {
+    {.name = "monitor",
+     .arity = 1,
+     .flags = kAdmin | kNoScript | kLoading | kStale,
+     .handler = Monitor,
+     .group = Group::kServer,
+     .since = "1.0.0",
+     .summary = "Shows every command that is executed, as it happens."},
     {.name = "publish",
      .arity = 3,
      .flags = kPublishing,

@@ -12,6 +12,7 @@
 #include "server/config/config.h"
 #include "server/durability/durability.h"
 #include "server/log.h"
+#include "server/monitors.h"
 #include "server/pubsub.h"
 #include "server/replication/replication.h"
 #include "server/stats.h"
@@ -125,6 +126,7 @@ void Frontend::Remove(Connection& connection) {
   Session& session = connection.session();
   services_.watches.Unwatch(session);
   services_.pubsub.Forget(session);
+  services_.monitors.Remove(session);
   services_.blocking.Forget(session);
   services_.clients.Remove(session);
   if (session.kind == SessionKind::kReplica) services_.replication.ForgetReplica(session);

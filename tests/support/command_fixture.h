@@ -22,6 +22,7 @@
 #include "server/dispatcher.h"
 #include "server/durability/durability.h"
 #include "server/lifecycle.h"
+#include "server/monitors.h"
 #include "server/net/disk_thread.h"
 #include "server/net/event_loop.h"
 #include "server/pubsub.h"
@@ -48,7 +49,7 @@ class CommandFixture : private StreamSink {
         pubsub(options.config()),
         disk(loop),
         services{options.config(), options, keyspace, commands,    dispatcher, clients,   blocking,
-                 watches,          pubsub,  stats,   slowlog,  replication, durability, lifecycle, nullptr},
+                 watches,          monitors, pubsub,  stats,   slowlog,  replication, durability, lifecycle, nullptr},
         dispatcher(services, stream),
         lifecycle(loop, services),
         durability(loop, disk, files, services, stream),
@@ -106,6 +107,7 @@ class CommandFixture : private StreamSink {
   Clients clients;
   Blocking blocking;
   Watches watches;
+  Monitors monitors;
   PubSub pubsub;
   Stats stats;
   SlowLog slowlog;
