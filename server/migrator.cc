@@ -16,6 +16,7 @@
 #include "server/net/tcp_link.h"
 #include "server/replication/replication.h"
 #include "server/stats.h"
+#include "server/values/value_walk.h"
 
 namespace tessera {
 namespace {
@@ -205,9 +206,8 @@ void Migrator::SendRound(Job& job) {
       continue;
     }
     payload.clear();
-    store::IntScratch scratch;
     persistence::DumpWriter dump(&payload, services_.config.rdbcompression);
-    dump.String({.key = item.key}, entry.AsString(scratch));
+    TellEntry(entry, {.key = item.key}, dump);
     dump.Finish();
     // 0 would mean for ever.
     const int64_t ttl_ms = entry.has_expiry() ? std::max<int64_t>(entry.expiry_ms() - now_ms, 1) : 0;

@@ -27,12 +27,33 @@ bool CommandTable::Equal::operator()(std::string_view a, std::string_view b) con
 }
 
 CommandTable::CommandTable() {
-  for (auto file : {StringCommands(),        StringPartCommands(),  CounterCommands(),    KeyCommands(),
-                    ScanCommands(),          ObjectCommands(),      ExpiryCommands(),     TransferCommands(),
-                    MigrateCommands(),       TransactionCommands(), ConnectionCommands(), ClientCommands(),
-                    IntrospectionCommands(), ConfigCommands(),      ServerCommands(),     LatencyCommands(),
-                    AclCommands(),           DebugCommands(),       DurabilityCommands(), ReplicationCommands(),
-                    ClusterCommands(),       PubsubCommands()}) {
+  // clang-format off
+  for (auto file : {
+           AclCommands(),
+           ClientCommands(),
+           ClusterCommands(),
+           ConfigCommands(),
+           ConnectionCommands(),
+           CounterCommands(),
+           DebugCommands(),
+           DurabilityCommands(),
+           ExpiryCommands(),
+           HashCommands(),
+           IntrospectionCommands(),
+           KeyCommands(),
+           LatencyCommands(),
+           MigrateCommands(),
+           ObjectCommands(),
+           PubsubCommands(),
+           ReplicationCommands(),
+           ScanCommands(),
+           ServerCommands(),
+           StringCommands(),
+           StringPartCommands(),
+           TransactionCommands(),
+           TransferCommands(),
+       }) {
+  // clang-format on
     for (const CommandRow& row : file) {
       rows_.push_back(&row);
       by_name_.emplace(row.name, &row);

@@ -59,6 +59,7 @@ bool FindKeys(const CommandRow& row, std::span<const std::string_view> argv, std
 std::span<const CommandRow> StringCommands();
 std::span<const CommandRow> StringPartCommands();   // APPEND, SETRANGE, LCS ...
 std::span<const CommandRow> CounterCommands();      // INCR ...
+std::span<const CommandRow> HashCommands();
 std::span<const CommandRow> KeyCommands();
 std::span<const CommandRow> ScanCommands();         // KEYS, SCAN, RANDOMKEY, DBSIZE
 std::span<const CommandRow> ObjectCommands();       // OBJECT, MEMORY

@@ -8,6 +8,8 @@
 #include "server/commands/data.h"
 #include "server/commands/table.h"
 #include "server/config/config.h"
+#include "server/values/value_builder.h"
+#include "server/values/value_walk.h"
 
 namespace tessera {
 namespace {
@@ -18,10 +20,9 @@ using store::Expiry;
 void Dump(CommandContext& ctx) {
   const EntryRef entry = ctx.Find(ctx.argv[1]);
   if (!entry) return ctx.reply.Null();
-  store::IntScratch scratch;
   std::string payload;
   persistence::DumpWriter dump(&payload, ctx.services.config.rdbcompression);
-  dump.String({.key = ctx.argv[1]}, entry.AsString(scratch));
+  TellEntry(entry, {}, dump);
   dump.Finish();
   ctx.reply.Bulk(payload);
 }
@@ -53,12 +54,6 @@ bool ReadRestoreOptions(CommandContext& ctx, RestoreOptions& options) {
   return args.ok();
 }
 
-// Keeps a string; other types are refused, there is nothing to put them into yet.
-struct RestoredString final : persistence::NullVisitor {
-  void String(const persistence::EntryHeader&, std::string_view text) override { value = text; }
-  std::optional<std::string> value;
-};
-
 void Restore(CommandContext& ctx) {
   const std::string_view key = ctx.argv[1], payload = ctx.argv[3];
   RestoreOptions options;
@@ -67,11 +62,12 @@ void Restore(CommandContext& ctx) {
   int64_t expiry_ms;
   if (!ReadInteger(ctx, ctx.argv[2], expiry_ms)) return;
   if (expiry_ms < 0) return ctx.reply.Error("ERR Invalid TTL value, must be >= 0");
-  RestoredString restored;
+  ValueBuilder restored(ctx.services.config, ctx.keyspace.object_seed());
   const persistence::DumpResult result = persistence::ReadDump(payload, {.key = key}, restored);
   if (result.read == persistence::DumpRead::kBadFooter)
     return ctx.reply.Error("ERR DUMP payload version or checksum are wrong");
-  if (result.read != persistence::DumpRead::kOk || !restored.value) return ctx.reply.Error("ERR Bad data format");
+  if (result.read != persistence::DumpRead::kOk || !restored.error().empty())
+    return ctx.reply.Error("ERR Bad data format");
   if (expiry_ms != 0 && !options.absolute) {
     if (__builtin_add_overflow(expiry_ms, ctx.now.unix_ms, &expiry_ms)) expiry_ms = store::kExpiryMsMax;
   }
@@ -82,7 +78,7 @@ void Restore(CommandContext& ctx) {
     return ctx.reply.Ok();
   }
   const Expiry expiry = expiry_ms == 0 ? Expiry::None() : Expiry::AtMs(expiry_ms);
-  if (!ctx.db().SetString(key, *restored.value, expiry)) return ctx.reply.Error(kOutOfMemory);
+  if (!restored.Take().Store(ctx.db(), key, expiry)) return ctx.reply.Error(kOutOfMemory);
   if (options.idle_seconds) ctx.db().SetIdleSeconds(key, static_cast<uint64_t>(*options.idle_seconds));
   if (options.frequency) ctx.db().SetFrequency(key, static_cast<uint8_t>(*options.frequency));
   ctx.Notify('g', "restore", key);

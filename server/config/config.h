@@ -215,6 +215,18 @@ struct Config {
   std::vector<std::string> user_lines;    // `user ...`, not yet in effect
   std::vector<std::string> module_lines;  // `loadmodule ...` and module options, not yet in effect
 
+  int64_t hash_max_listpack_entries;
+  uint64_t hash_max_listpack_value;
+  int64_t list_max_listpack_size;
+  int64_t list_compress_depth;
+  int64_t set_max_intset_entries;
+  int64_t set_max_listpack_entries;
+  uint64_t set_max_listpack_value;
+  int64_t zset_max_listpack_entries;
+  uint64_t zset_max_listpack_value;
+  uint64_t stream_node_max_bytes;
+  int64_t stream_node_max_entries;
+
   // Text of the options without a member, by row.
   std::vector<std::string> inert;
 };

@@ -224,19 +224,19 @@ constexpr Option kOptions[] = {
     Int<kNotYet>("key-load-delay", "0", INT_MIN, kIntMax, kHidden),
     Int<kNotYet>("loading-process-events-interval-bytes", "2097152", 1024, kIntMax, kHidden),
 
-    // Encodings of data types to come
-    Int<kNotYet>("hash-max-listpack-entries", "512", 0, kLongMax, 0, "hash-max-ziplist-entries"),
-    Memory<kNotYet>("hash-max-listpack-value", "64", 0, kLongMax, 0, "hash-max-ziplist-value"),
-    Int<kNotYet>("list-max-listpack-size", "-2", INT_MIN, kIntMax, 0, "list-max-ziplist-size"),
-    Int<kNotYet>("list-compress-depth", "0", 0, kIntMax),
-    Int<kNotYet>("set-max-intset-entries", "512", 0, kLongMax),
-    Int<kNotYet>("set-max-listpack-entries", "128", 0, kLongMax),
-    Memory<kNotYet>("set-max-listpack-value", "64", 0, kLongMax),
-    Int<kNotYet>("zset-max-listpack-entries", "128", 0, kLongMax, 0, "zset-max-ziplist-entries"),
-    Memory<kNotYet>("zset-max-listpack-value", "64", 0, kLongMax, 0, "zset-max-ziplist-value"),
+    // From which size on values take their large form
+    Int<&Config::hash_max_listpack_entries>("hash-max-listpack-entries", "512", 0, kLongMax, 0, "hash-max-ziplist-entries"),
+    Memory<&Config::hash_max_listpack_value>("hash-max-listpack-value", "64", 0, kLongMax, 0, "hash-max-ziplist-value"),
+    Int<&Config::list_max_listpack_size>("list-max-listpack-size", "-2", INT_MIN, kIntMax, 0, "list-max-ziplist-size"),
+    Int<&Config::list_compress_depth>("list-compress-depth", "0", 0, kIntMax),
+    Int<&Config::set_max_intset_entries>("set-max-intset-entries", "512", 0, kLongMax),
+    Int<&Config::set_max_listpack_entries>("set-max-listpack-entries", "128", 0, kLongMax),
+    Memory<&Config::set_max_listpack_value>("set-max-listpack-value", "64", 0, kLongMax),
+    Int<&Config::zset_max_listpack_entries>("zset-max-listpack-entries", "128", 0, kLongMax, 0, "zset-max-ziplist-entries"),
+    Memory<&Config::zset_max_listpack_value>("zset-max-listpack-value", "64", 0, kLongMax, 0, "zset-max-ziplist-value"),
     Memory<kNotYet>("hll-sparse-max-bytes", "3000", 0, kLongMax),
-    Memory<kNotYet>("stream-node-max-bytes", "4096", 0, kLongMax),
-    Int<kNotYet>("stream-node-max-entries", "100", 0, kLongMax),
+    Memory<&Config::stream_node_max_bytes>("stream-node-max-bytes", "4096", 0, kLongMax),
+    Int<&Config::stream_node_max_entries>("stream-node-max-entries", "100", 0, kLongMax),
 
     // Figures
     Int<&Config::slowlog_log_slower_than>("slowlog-log-slower-than", "10000", -1, kLongMax),

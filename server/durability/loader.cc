@@ -16,9 +16,16 @@ constexpr int kRecordsPerClockReading = 128;
 
 }  // namespace
 
-bool ApplyRdbEntry(store::Keyspace& keyspace, const persistence::RdbRecord& record, int64_t now_ms, bool drop_expired,
-                   bool* expired, std::string* error) {
+bool ApplyRdbEntry(store::Keyspace& keyspace, const persistence::RdbRecord& record, ValueBuilder& values, int64_t now_ms,
+                   bool drop_expired, bool* expired, std::string* error) {
   *expired = false;
+  const bool is_string = record.kind == persistence::RdbRecord::Kind::kString;
+  BuiltValue value;
+  if (!is_string) value = values.Take();
+  if (!value.error.empty()) {
+    *error = std::move(value.error);
+    return false;
+  }
   if (record.database >= static_cast<uint32_t>(keyspace.database_count())) {
     *error = fmt::format("key of database {}, but there are only {}: raise 'databases'", record.database,
                          keyspace.database_count());
@@ -26,13 +33,15 @@ bool ApplyRdbEntry(store::Keyspace& keyspace, const persistence::RdbRecord& reco
   }
   if (drop_expired && record.entry.expiry_ms != persistence::kNoExpiry && record.entry.expiry_ms <= now_ms) {
     *expired = true;
+    if (value.object != nullptr) keyspace.Discard(std::move(value.object));
     return true;
   }
   store::Database& db = keyspace.db(static_cast<int>(record.database));
   const store::Expiry expiry = record.entry.expiry_ms == persistence::kNoExpiry
                                    ? store::Expiry::None()
                                    : store::Expiry::AtMs(record.entry.expiry_ms);
-  if (!db.SetString(record.entry.key, record.value, expiry)) {
+  if (is_string ? !db.SetString(record.entry.key, record.value, expiry)
+                : !value.Store(db, record.entry.key, expiry)) {
     *error = "out of memory";
     return false;
   }
@@ -43,16 +52,20 @@ bool ApplyRdbEntry(store::Keyspace& keyspace, const persistence::RdbRecord& reco
 
 DatasetApplier::DatasetApplier(persistence::FileSystem& files, persistence::RecoveryPlan plan,
                                const persistence::RecoveryOptions& options, Services& services)
-    : loader_(files, std::move(plan), options), services_(services), session_(0, SessionKind::kLoader) {}
+    : loader_(files, std::move(plan), options),
+      services_(services),
+      session_(0, SessionKind::kLoader),
+      values_(services.config, services.keyspace.object_seed()) {}
 
 bool DatasetApplier::ApplyRecord(const persistence::RdbRecord& record, int64_t now_ms) {
   using Kind = persistence::RdbRecord::Kind;
   switch (record.kind) {
-    case Kind::kString: {
+    case Kind::kString:
+    case Kind::kValue: {
       // An AOF base is part of a history: its keys expire by the commands that follow or after loading.
       const bool drop = loader_.file().kind == persistence::RecoveryFile::Kind::kRdb;
       bool expired;
-      if (!ApplyRdbEntry(services_.keyspace, record, now_ms, drop, &expired, &error_)) return false;
+      if (!ApplyRdbEntry(services_.keyspace, record, values_, now_ms, drop, &expired, &error_)) return false;
       ++(expired ? keys_expired_ : keys_loaded_);
       return true;
     }
@@ -71,10 +84,11 @@ bool DatasetApplier::ApplyRecord(const persistence::RdbRecord& record, int64_t n
     case Kind::kNoValue:
       log::Warning("{}: a key without a value is skipped", loader_.file().path);
       return true;
+    case Kind::kValuePart:
+      error_ = values_.error();
+      return error_.empty();
     case Kind::kSelectDb:
     case Kind::kResizeDb:
-    case Kind::kValuePart:
-    case Kind::kValue:
       return true;
   }
   return true;
@@ -84,10 +98,11 @@ bool DatasetApplier::Step(int64_t now_ms) {
   const int64_t until = MonotonicUs() + kSliceUs;
   services_.keyspace.SetNow(now_ms);
   for (int i = 0; i % kRecordsPerClockReading != 0 || MonotonicUs() < until; ++i) {
-    switch (loader_.Next()) {
+    switch (loader_.Next(&values_)) {
       case persistence::Loaded::kRdbRecord:
         if (!ApplyRecord(loader_.rdb_record(), now_ms)) {
-          error_ = fmt::format("Loading {}: {}", loader_.file().path, error_);
+          loader_.RefuseValue(std::move(error_));
+          error_ = loader_.error().text();
           return false;
         }
         break;

@@ -7,6 +7,7 @@
 #include "persistence/recovery.h"
 #include "server/services.h"
 #include "server/session.h"
+#include "server/values/value_builder.h"
 
 namespace tessera {
 
@@ -33,6 +34,7 @@ class DatasetApplier {
   persistence::DatasetLoader loader_;
   Services& services_;
   Session session_;  // executes the AOF's commands
+  ValueBuilder values_;
   std::string error_;
   std::string replication_id_;
   int64_t replication_offset_ = 0;
@@ -41,9 +43,10 @@ class DatasetApplier {
   int progress_shown_ = 0;  // tenths
 };
 
-// Puts one entry of an RDB image into the keyspace. False: out of memory or an unusable database number (`error`).
-// Entries past their expiry are dropped when `drop_expired`; `expired` tells.
-bool ApplyRdbEntry(store::Keyspace& keyspace, const persistence::RdbRecord& record, int64_t now_ms, bool drop_expired,
-                   bool* expired, std::string* error);
+// Puts one entry of an RDB image into the keyspace: a string from the record itself (kString), anything else from what
+// the reader told `values` (kValue). False: out of memory, an unusable database number or value (`error`). Entries past
+// their expiry are dropped when `drop_expired`; `expired` tells.
+bool ApplyRdbEntry(store::Keyspace& keyspace, const persistence::RdbRecord& record, ValueBuilder& values, int64_t now_ms,
+                   bool drop_expired, bool* expired, std::string* error);
 
 }  // namespace tessera

@@ -1,7 +1,6 @@
 #include "server/durability/snapshot_job.h"
 
 #include "server/clock.h"
-#include "server/store/check.h"
 
 namespace tessera {
 namespace {
@@ -10,6 +9,9 @@ constexpr size_t kChunkBytes = 256 << 10;
 constexpr size_t kUnconsumedMax = 8 << 20;
 constexpr int64_t kSliceUs = 1000;
 constexpr size_t kEntriesPerStep = 256;
+constexpr size_t kPartsPerStep = 512;
+// Larger values are told in slices.
+constexpr size_t kValueBytesAtOnce = 64 << 10;
 
 }  // namespace
 
@@ -27,22 +29,60 @@ SnapshotJob::SnapshotJob(store::Keyspace& keyspace, const Options& options, Sink
 
 SnapshotJob::~SnapshotJob() = default;
 
+void SnapshotJob::SelectDatabase(int db) {
+  if (db == database_) return;
+  database_ = db;
+  // The counts only help the reader to size its tables, once.
+  const bool first = !announced_[static_cast<size_t>(db)];
+  announced_[static_cast<size_t>(db)] = true;
+  const store::Database& database = keyspace_.db(db);
+  writer_->Database(static_cast<uint32_t>(db), first ? database.size() : 0, first ? database.volatile_count() : 0);
+}
+
+// Values are told one after the other: while a large one is under way, whatever a change hands out waits behind it.
 bool SnapshotJob::OnEntry(int db, uint16_t, store::EntryRef entry) {
-  STORE_CHECK(entry.type() == store::Type::kString);  // a type without a writer must not vanish from a save in silence
-  if (db != database_) {
-    database_ = db;
-    // The counts only help the reader to size its tables, once.
-    const bool first = !announced_[static_cast<size_t>(db)];
-    announced_[static_cast<size_t>(db)] = true;
-    const store::Database& database = keyspace_.db(db);
-    writer_->Database(static_cast<uint32_t>(db), first ? database.size() : 0, first ? database.volatile_count() : 0);
-  }
   persistence::EntryHeader header{.key = entry.key(), .expiry_ms = entry.expiry_ms()};
   if (keyspace_.access_policy() == store::AccessPolicy::kLfu) header.frequency = keyspace_.Frequency(entry);
-  store::IntScratch scratch;
-  writer_->String(header, entry.AsString(scratch));
+  const store::Object* object = entry.object();
+  const bool large = object != nullptr && object->MemoryBytes() > kValueBytesAtOnce;
+  if (walk_ == nullptr && waiting_.empty() && !large) {
+    SelectDatabase(db);
+    TellEntry(entry, header, *writer_);
+    if (buffer_.size() >= kChunkBytes) HandOver();
+    return unconsumed_ < kUnconsumedMax;
+  }
+  Waiting& waiting = waiting_.emplace_back(Waiting{db, std::string(entry.key()), header, {}, nullptr});
+  waiting.header.key = waiting.key;
+  if (object != nullptr) {
+    waiting.value = object->Clone();
+  } else {
+    store::IntScratch scratch;
+    waiting.text = entry.AsString(scratch);
+  }
+  return false;
+}
+
+bool SnapshotJob::StepWaiting() {
+  if (waiting_.empty()) return false;
+  Waiting& next = waiting_.front();
+  if (next.value == nullptr) {
+    SelectDatabase(next.db);
+    writer_->String(next.header, next.text);
+  } else {
+    if (walk_ == nullptr) {
+      SelectDatabase(next.db);
+      walk_ = WalkValue(*next.value, next.header);
+    }
+    if (walk_->Step(*writer_, kPartsPerStep)) {
+      if (buffer_.size() >= kChunkBytes) HandOver();
+      return true;
+    }
+    walk_ = nullptr;
+    keyspace_.Discard(std::move(next.value));
+  }
+  waiting_.pop_front();
   if (buffer_.size() >= kChunkBytes) HandOver();
-  return unconsumed_ < kUnconsumedMax;
+  return true;
 }
 
 void SnapshotJob::HandOver() {
@@ -63,7 +103,7 @@ bool SnapshotJob::Step() {
   if (complete_) return false;
   const int64_t until = MonotonicUs() + kSliceUs;
   while (unconsumed_ < kUnconsumedMax) {
-    if (!snapshot_->Step(kEntriesPerStep)) {
+    if (!StepWaiting() && !snapshot_->Step(kEntriesPerStep) && waiting_.empty()) {
       Finish();
       return false;
     }

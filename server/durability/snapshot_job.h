@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -11,6 +12,7 @@
 #include "persistence/rdb_writer.h"
 #include "server/store/keyspace.h"
 #include "server/store/snapshot.h"
+#include "server/values/value_walk.h"
 
 namespace tessera {
 
@@ -44,6 +46,17 @@ class SnapshotJob final : public store::SnapshotVisitor {
   bool OnEntry(int db, uint16_t slot, store::EntryRef entry) override;
 
  private:
+  // An entry that is written later, from a copy: a large value, told in slices, or one that changes meanwhile.
+  struct Waiting {
+    int db;
+    std::string key;
+    persistence::EntryHeader header;
+    std::string text;                      // of a string
+    std::unique_ptr<store::Object> value;  // shares what it can with the keyspace's own
+  };
+  void SelectDatabase(int db);
+  // False when nothing waits (any more).
+  bool StepWaiting();
   void HandOver();
   void Finish();
 
@@ -58,6 +71,8 @@ class SnapshotJob final : public store::SnapshotVisitor {
   std::vector<bool> announced_;
   size_t unconsumed_ = 0;
   bool complete_ = false;
+  std::deque<Waiting> waiting_;      // the first one is being told while walk_ is set
+  std::unique_ptr<ValueWalk> walk_;
   std::unique_ptr<store::Snapshot> snapshot_;
 };
 

@@ -306,6 +306,7 @@ void PrimaryLink::FinishImage() {
   image_stream_db_ = 0;
   reader_ = std::make_unique<persistence::RdbReader>(
       persistence::RdbReaderOptions{.verify_checksum = services_.config.rdbchecksum});
+  image_values_ = std::make_unique<ValueBuilder>(services_.config, services_.keyspace.object_seed());
   loaded_bytes_ = keys_loaded_ = 0;
   LoadSlice();  // a small image is in place before anybody could be told that it is not
 }
@@ -321,16 +322,20 @@ bool PrimaryLink::LoadSlice() {
     return false;
   };
   while (MonotonicUs() < until) {
-    switch (reader_->Next()) {
+    switch (reader_->Next(image_values_.get())) {
       case persistence::RdbRead::kRecord: {
         if (reader_->record().kind == persistence::RdbRecord::Kind::kAux && reader_->record().name == "repl-stream-db")
           image_stream_db_ = static_cast<int>(protocol::ParseInt64(reader_->record().value).value_or(0));
-        if (reader_->record().kind != persistence::RdbRecord::Kind::kString) continue;
+        const auto kind = reader_->record().kind;
+        if (kind == persistence::RdbRecord::Kind::kValuePart && !image_values_->error().empty())
+          return fail(reader_->RefuseValue(image_values_->error()).ToText());
+        if (kind != persistence::RdbRecord::Kind::kString && kind != persistence::RdbRecord::Kind::kValue) continue;
         bool expired;
         std::string error;
         // Replicas keep expired keys until the primary says otherwise.
-        if (!ApplyRdbEntry(services_.keyspace, reader_->record(), loop_.now().unix_ms, false, &expired, &error))
-          return fail(error);
+        if (!ApplyRdbEntry(services_.keyspace, reader_->record(), *image_values_, loop_.now().unix_ms, false, &expired,
+                           &error))
+          return fail(reader_->RefuseValue(error).ToText());
         ++keys_loaded_;
         continue;
       }

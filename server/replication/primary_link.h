@@ -21,6 +21,7 @@
 #include "server/replication/stream.h"
 #include "server/services.h"
 #include "server/session.h"
+#include "server/values/value_builder.h"
 
 namespace tessera {
 
@@ -106,6 +107,7 @@ class PrimaryLink {
   std::unique_ptr<persistence::File> image_;
   std::string tail_;  // the last bytes received, where the end mark will be
   std::unique_ptr<persistence::RdbReader> reader_;
+  std::unique_ptr<ValueBuilder> image_values_;
   uint64_t loaded_bytes_ = 0;
   uint64_t keys_loaded_ = 0;
   int image_stream_db_ = 0;  // the database the stream behind the image goes on in

@@ -256,7 +256,33 @@ bool Database::SetObject(const KeyRef& key, std::unique_ptr<Object> object, Expi
             place != nullptr ? ChangeKind::kOverwritten : ChangeKind::kCreated) == 0) {
     return false;
   }
+  context().heap_bytes += object->MemoryBytes();
   (void)object.release();
+  return true;
+}
+
+Object* Database::BeginEdit(const KeyRef& key) {
+  const KeyRef ready = Resolve(key);
+  const EntryRef entry = At(FindLive(ready));
+  if (!entry || entry.encoding() != Encoding::kObject) return nullptr;
+  BeforeChange(ready);
+  Object* object = entry.object();
+  edited_bytes_ = object->MemoryBytes();
+  return object;
+}
+
+bool Database::EndEdit(const KeyRef& key, Edited edited) {
+  const KeyRef ready = Resolve(key);
+  uint32_t* place = TableOf(ready).Find(context(), ready.hash(), ready.text());
+  const EntryRef entry = At(place);
+  const Object* object = entry.object();
+  context().heap_bytes += object->MemoryBytes() - edited_bytes_;
+  if (edited == Edited::kNo) return true;
+  if (object->size() == 0 && object->type() != Type::kStream) {
+    EraseFound(ready, place, ChangeKind::kDeleted);
+    return false;
+  }
+  AfterChange(KeyRef(entry.key(), ready.hash(), ready.slot()), ChangeKind::kModified);
   return true;
 }
 
@@ -355,7 +381,12 @@ bool Database::CopyEntry(const KeyRef& from, Database& target, const KeyRef& to,
   if (place == nullptr) return false;
   const EntryRef entry = At(place);
   EntryValue value = EntryValue::Of(entry.block());
-  STORE_CHECK(value.encoding != Encoding::kObject);
+  if (value.encoding == Encoding::kObject) {
+    return target.SetObject(destination, entry.object()->Clone(),
+                            entry.has_expiry() && options.expiry.keep() ? Expiry::AtMs(entry.expiry_ms())
+                            : options.expiry.keep()                     ? Expiry::None()
+                                                                        : options.expiry);
+  }
   if (value.encoding == Encoding::kHeap) {
     IntScratch scratch;
     value = {.modified = value.modified, .bytes = entry.AsString(scratch)};

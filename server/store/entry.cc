@@ -284,6 +284,7 @@ void FreeOwnedValue(StoreContext& context, const uint8_t* block) {
     return;
   }
   std::unique_ptr<Object> object(static_cast<Object*>(pointer));
+  context.heap_bytes -= object->MemoryBytes();
   if (context.reclaimer != nullptr && object->FreeEffort() > kReclaimEffortMin) {
     context.reclaimer->Free(std::move(object));
   }

@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -27,15 +28,21 @@ enum class Type : uint8_t { kString, kList, kSet, kZset, kHash, kStream };
 // As TYPE prints it.
 std::string_view TypeName(Type type);
 
-// Base of every value that is not a string. The entry owns it and deletes it with the key.
+// Base of every value that is not a string. The entry owns it and deletes it with the key. Changed in place between
+// Database::BeginEdit and EndEdit only.
 class Object {
  public:
   virtual ~Object() = default;
   virtual Type type() const = 0;
   // As OBJECT ENCODING prints it.
   virtual std::string_view encoding() const = 0;
-  // Heap bytes held, this object included.
+  // Elements; a value without any goes away with its key, streams apart.
+  virtual uint64_t size() const = 0;
+  // Heap bytes held, this object included. O(1).
   virtual size_t MemoryBytes() const = 0;
+  // A value of its own with the same elements. O(1) for large values: what is equal is shared until one of them changes.
+  // The clone may be used and destroyed on another thread.
+  virtual std::unique_ptr<Object> Clone() const = 0;
   // What destroying it costs, in allocations to be freed; from kReclaimEffortMin on (reclaimer.h) the destructor runs on
   // another thread. O(1).
   virtual size_t FreeEffort() const { return 1; }

@@ -5,6 +5,7 @@
 
 #include "server/store/check.h"
 #include "server/store/keyspace_tables.h"
+#include "server/store/reclaimer.h"
 #include "server/store/snapshot.h"
 
 namespace tessera::store {
@@ -78,6 +79,11 @@ uint32_t Keyspace::LfuIncrement(uint32_t counter, int log_factor, uint64_t rando
 }
 
 void Keyspace::SetReclaimer(Reclaimer* reclaimer) { internals_->context.reclaimer = reclaimer; }
+
+void Keyspace::Discard(std::unique_ptr<Object> object) {
+  Reclaimer* reclaimer = internals_->context.reclaimer;
+  if (reclaimer != nullptr && object->FreeEffort() > kReclaimEffortMin) reclaimer->Free(std::move(object));
+}
 
 void Keyspace::AddObserver(ChangeObserver* observer) { observers_.push_back(observer); }
 

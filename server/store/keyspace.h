@@ -161,6 +161,13 @@ class Database {
   [[nodiscard]] std::optional<std::span<char>> ResizeString(const KeyRef& key, size_t length);
   // Takes over a value that is not a string.
   [[nodiscard]] bool SetObject(const KeyRef& key, std::unique_ptr<Object> object, Expiry expiry);
+  // A change of an object in place: BeginEdit announces it (running snapshots take their share) and hands the object
+  // out, EndEdit counts its memory and tells the observers, unless nothing changed after all. Nothing else of the
+  // keyspace may be called in between. BeginEdit: null when the key is missing or a string. EndEdit: a value left empty
+  // is deleted with its key; returns false then.
+  Object* BeginEdit(const KeyRef& key);
+  enum class Edited : uint8_t { kNo, kYes };
+  bool EndEdit(const KeyRef& key, Edited edited);
   // False when the key is missing (or, for SetExpiry, out of memory). A time in the past only sets the expiry.
   bool SetExpiry(const KeyRef& key, int64_t unix_ms);
   bool ClearExpiry(const KeyRef& key);
@@ -170,7 +177,7 @@ class Database {
   // RENAME and MOVE: the entry goes under another key or database without copying a large value. False: out of memory
   // or no such key.
   [[nodiscard]] bool MoveEntry(const KeyRef& from, Database& target, const KeyRef& to, MoveOptions options = {});
-  // COPY: strings only so far.
+  // COPY: O(1) for large values that are not strings.
   [[nodiscard]] bool CopyEntry(const KeyRef& from, Database& target, const KeyRef& to, MoveOptions options = {});
 
   // RESTORE IDLETIME and FREQ, RDB loading: not a change, observers are not told.
@@ -233,6 +240,7 @@ class Database {
   Keyspace& keyspace_;
   int index_;
   std::shared_ptr<KeyspaceTables> tables_;
+  size_t edited_bytes_ = 0;  // of the object being edited, before
 };
 
 struct KeyspaceOptions {
@@ -272,6 +280,8 @@ class Keyspace {
 
   // Hash and slot, computed once for prefetch, routing and execution. The text must outlive the result.
   KeyRef Prepare(std::string_view key) const;
+  // Of the hashes within values.
+  uint32_t object_seed() const { return static_cast<uint32_t>(options_.hash_seed >> 32 ^ options_.hash_seed); }
   KeyRef Prepare(std::string_view key, uint16_t slot) const;
 
   // Unix milliseconds. Before each command, and before expiry steps.
@@ -293,6 +303,8 @@ class Keyspace {
   // Takes over what is too large to be freed in place (reclaimer.h); not owned, outlives the keyspace or is unset. Null:
   // everything is freed in place.
   void SetReclaimer(Reclaimer* reclaimer);
+  // Destroys a value that belongs to no key (any more), off the loop if it is large.
+  void Discard(std::unique_ptr<Object> object);
 
   // Observers are told in order of registration; not owned.
   void AddObserver(ChangeObserver* observer);

@@ -14,10 +14,11 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
-#include <string>
 #include <string_view>
 
+#include "server/store/check.h"
 #include "server/store/entry.h"
 
 namespace tessera::store {
@@ -79,7 +80,47 @@ inline Unpacked Unpack(const uint8_t* p) {
   return {.text = {bytes + 5, length}};
 }
 
-inline void AppendPackedInteger(int64_t value, std::string* out) {
+// Where an element is put together before it goes into a tree: on the stack unless it is large.
+class PackBuffer {
+ public:
+  PackBuffer() : data_(inline_) {}
+  PackBuffer(const PackBuffer&) = delete;
+  ~PackBuffer() {
+    if (data_ != inline_) free(data_);
+  }
+  void push_back(char c) {
+    if (size_ == capacity_) Grow(1);
+    data_[size_++] = c;
+  }
+  void append(const char* bytes, size_t count) {
+    if (capacity_ - size_ < count) Grow(count);
+    if (count > 0) memcpy(data_ + size_, bytes, count);
+    size_ += count;
+  }
+  void append(std::string_view text) { append(text.data(), text.size()); }
+  void clear() { size_ = 0; }
+  size_t size() const { return size_; }
+  operator PackedBytes() const { return {data_, size_}; }  // NOLINT: meant to stand for its bytes
+  PackedBytes view() const { return {data_, size_}; }
+
+ private:
+  void Grow(size_t count) {
+    capacity_ = (size_ + count) * 2;
+    auto* larger = static_cast<char*>(realloc(data_ == inline_ ? nullptr : data_, capacity_));
+    STORE_CHECK(larger != nullptr);
+    if (data_ == inline_) memcpy(larger, inline_, size_);
+    data_ = larger;
+  }
+
+  static constexpr size_t kInlineBytes = 200;
+  char* data_;
+  size_t size_ = 0;
+  size_t capacity_ = kInlineBytes;
+  char inline_[kInlineBytes];
+};
+
+template <typename Out>
+void AppendPackedInteger(int64_t value, Out* out) {
   if (value >= 0 && value < 32) {
     out->push_back(static_cast<char>(0xc0 | value));
     return;
@@ -93,7 +134,8 @@ inline void AppendPackedInteger(int64_t value, std::string* out) {
 }
 
 // A score. NaN is the caller's to refuse.
-inline void AppendPackedDouble(double value, std::string* out) {
+template <typename Out>
+void AppendPackedDouble(double value, Out* out) {
   constexpr double kExact = 9007199254740992.0;  // 2^53
   if (value >= -kExact && value <= kExact && value == std::trunc(value) && !(value == 0 && std::signbit(value))) {
     return AppendPackedInteger(static_cast<int64_t>(value), out);
@@ -105,7 +147,8 @@ inline void AppendPackedDouble(double value, std::string* out) {
 }
 
 // A string as it is, also if it looks like a number.
-inline void AppendPackedBytes(std::string_view text, std::string* out) {
+template <typename Out>
+void AppendPackedBytes(std::string_view text, Out* out) {
   if (text.size() < 0x80) {
     out->push_back(static_cast<char>(text.size()));
   } else if (text.size() < 0x4000) {
@@ -122,7 +165,8 @@ inline void AppendPackedBytes(std::string_view text, std::string* out) {
 }
 
 // What clients hand in.
-inline void AppendPacked(std::string_view text, std::string* out) {
+template <typename Out>
+void AppendPacked(std::string_view text, Out* out) {
   if (const auto integer = ParseCanonicalInteger(text)) return AppendPackedInteger(*integer, out);
   AppendPackedBytes(text, out);
 }

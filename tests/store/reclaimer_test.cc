@@ -19,7 +19,9 @@ class Weighed : public Object {
   ~Weighed() override { --alive_; }
   Type type() const override { return Type::kHash; }
   std::string_view encoding() const override { return "hashtable"; }
+  uint64_t size() const override { return 1; }
   size_t MemoryBytes() const override { return sizeof(*this); }
+  std::unique_ptr<Object> Clone() const override { return std::make_unique<Weighed>(effort_, alive_); }
   size_t FreeEffort() const override { return effort_; }
 
  private:

@@ -1,0 +1,14 @@
+// From which size on values take their large form, from the options in effect.
+#pragma once
+
+#include "server/config/config.h"
+#include "server/store/hash_object.h"
+
+namespace tessera {
+
+inline store::HashLimits HashLimitsOf(const config::Config& config) {
+  return {.entries_max = static_cast<uint64_t>(config.hash_max_listpack_entries),
+          .value_bytes_max = static_cast<uint64_t>(config.hash_max_listpack_value)};
+}
+
+}  // namespace tessera
