@@ -4,6 +4,7 @@
 #include "persistence/crc64.h"
 #include "persistence/rdb_cursor.h"
 #include "persistence/rdb_format.h"
+#include "persistence/rdb_value_reader.h"
 
 namespace tessera::persistence {
 namespace {
@@ -34,21 +35,31 @@ DumpResult ReadDump(std::string_view payload, const EntryHeader& header, Snapsho
   RdbCursor cursor(body, 0, string_bytes_max);
   uint8_t type;
   if (cursor.Byte(&type) != RdbGot::kOk) return {DumpRead::kBadData, "no value"};
-  if (type != kRdbTypeString) {
-    std::string_view name = RdbTypeName(type);
-    if (name.empty()) return {DumpRead::kBadData, fmt::format("unknown type {}", type)};
-    return {DumpRead::kUnsupportedType, fmt::format("a {} (type {}), and only strings are supported yet", name, type)};
+  if (type == kRdbTypeModule || type == kRdbTypeModulePreGa) {
+    uint64_t module = 0;
+    const bool named = type == kRdbTypeModule && cursor.Length(&module) == RdbGot::kOk;
+    return {DumpRead::kUnsupportedType,
+            named ? fmt::format("a value of the module {}", RdbModuleName(module)) : std::string(RdbTypeName(type))};
   }
-  RdbString string;
-  RdbGot got = cursor.String(&string);
-  if (got == RdbGot::kBad) return {DumpRead::kBadData, cursor.bad_reason()};
-  if (got == RdbGot::kNeedMore) return {DumpRead::kBadData, "the value is cut short"};
-  if (cursor.position() != body.size()) return {DumpRead::kBadData, "bytes follow the value"};
-  std::string scratch;
-  std::string_view value;
-  if (!RdbCursor::Decode(string, &scratch, &value)) return {DumpRead::kBadData, "compressed data is broken"};
-  visitor.String(header, value);
-  return {DumpRead::kOk, {}};
+  if (!RdbValueReader::Knows(type)) return {DumpRead::kBadData, fmt::format("unknown type {}", type)};
+  RdbValueReader reader;
+  reader.Start(type, header);
+  while (true) {
+    switch (reader.Read(cursor, visitor)) {
+      case RdbStep::kPart:
+        continue;
+      case RdbStep::kNeedMore:
+        return {DumpRead::kBadData, "the value is cut short"};
+      case RdbStep::kNoValue:
+        return {DumpRead::kBadData, "the value has no elements"};
+      case RdbStep::kFailed:
+        return {DumpRead::kBadData, reader.bad_reason()};
+      case RdbStep::kDone:
+        break;
+    }
+    if (cursor.position() != body.size()) return {DumpRead::kBadData, "bytes follow the value"};
+    return {DumpRead::kOk, {}};
+  }
 }
 
 }  // namespace tessera::persistence

@@ -27,6 +27,7 @@ class RdbCursor {
       : bytes_(bytes), position_(position), string_bytes_max_(string_bytes_max) {}
 
   size_t position() const { return position_; }
+  void Seek(size_t position) { position_ = position; }
   // After kBad: where and why.
   size_t bad_position() const { return bad_position_; }
   const std::string& bad_reason() const { return bad_reason_; }

@@ -56,4 +56,11 @@ std::string_view RdbTypeName(uint8_t type) {
   return {};
 }
 
+std::string RdbModuleName(uint64_t module_id) {
+  constexpr std::string_view kCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  std::string name;
+  for (int shift = 58; shift >= 10; shift -= 6) name += kCharacters[(module_id >> shift) & 63];
+  return name;
+}
+
 }  // namespace tessera::persistence

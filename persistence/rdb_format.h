@@ -27,6 +27,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace tessera::persistence {
@@ -82,5 +83,7 @@ enum RdbType : uint8_t {
 
 // "list (quicklist 2)" and the like; empty when the number is no type.
 std::string_view RdbTypeName(uint8_t type);
+// Of the module behind a module id: 9 characters of 6 bits each, above 10 bits of a version.
+std::string RdbModuleName(uint64_t module_id);
 
 }  // namespace tessera::persistence

@@ -1,5 +1,7 @@
 #include "persistence/rdb_reader.h"
 
+#include <algorithm>
+#include <cassert>
 #include <limits>
 
 #include "fmt/core.h"
@@ -48,7 +50,7 @@ void RdbReader::ForgetConsumed() {
   position_ = 0;
 }
 
-RdbRead RdbReader::Next(SnapshotVisitor*) {
+RdbRead RdbReader::Next(SnapshotVisitor* values) {
   while (true) {
     Step step = Step::kFailed;
     switch (state_) {
@@ -56,7 +58,10 @@ RdbRead RdbReader::Next(SnapshotVisitor*) {
         step = ReadHeader();
         break;
       case State::kRecords:
-        step = ReadRecord();
+        step = ReadRecord(values != nullptr);
+        break;
+      case State::kValue:
+        step = ReadValue(values);
         break;
       case State::kModuleAux:
         step = ReadModuleAuxPart();
@@ -92,7 +97,10 @@ const RdbError& RdbReader::RefuseValue(std::string reason, std::string advice) {
 RdbError RdbReader::CutShort() const {
   uint64_t end = base_offset_ + buffer_.size();
   if (state_ == State::kHeader && end == 0) return {0, "the file is empty", std::string(kDamaged)};
-  std::string_view where = state_ == State::kHeader     ? "in the header"
+  std::string inside;
+  if (state_ == State::kValue) inside = fmt::format("inside the value of key {}", Quoted(value_key_, kKeyBytesShown));
+  std::string_view where = state_ == State::kValue      ? std::string_view(inside)
+                           : state_ == State::kHeader   ? "in the header"
                            : state_ == State::kChecksum ? "before the checksum"
                            : end == offset()            ? "where a record must follow"
                                                         : "inside a record";
@@ -107,7 +115,7 @@ void RdbReader::SumUpTo(size_t end) {
 
 void RdbReader::Consume(size_t end) {
   SumUpTo(end);
-  summed_ = end;
+  summed_ = std::max(summed_, end);
   position_ = end;
 }
 
@@ -133,7 +141,7 @@ RdbReader::Step RdbReader::ReadHeader() {
   return Step::kAgain;
 }
 
-RdbReader::Step RdbReader::ReadRecord() {
+RdbReader::Step RdbReader::ReadRecord(bool take_values) {
   RdbCursor cursor(buffer_, position_, options_.string_bytes_max);
   auto stopped = [&](RdbGot got) {
     if (got == RdbGot::kNeedMore) return Step::kNeedMore;
@@ -144,7 +152,7 @@ RdbReader::Step RdbReader::ReadRecord() {
   if (RdbGot got = cursor.Byte(&opcode); got != RdbGot::kOk) return stopped(got);
 
   bool belongs_to_entry = opcode == kRdbExpireMs || opcode == kRdbExpireSeconds || opcode == kRdbIdle ||
-                          opcode == kRdbFreq || opcode < kRdbFunction2;
+                          opcode == kRdbFreq || opcode < kRdbSlotInfo;
   if (!belongs_to_entry && entry_pending_) {
     return Fail(start, "the expiry or usage of an entry is not followed by the entry");
   }
@@ -207,18 +215,27 @@ RdbReader::Step RdbReader::ReadRecord() {
                   "load the file with Redis 7.0 and save it again");
     case kRdbModuleAux:
       // Module id, then the number that says when to load, itself marked as a number.
-      for (int i = 0; i < 3; ++i) {
+      if (RdbGot got = cursor.Length(&number); got != RdbGot::kOk) return stopped(got);
+      key_scratch_ = RdbModuleName(number);
+      record.name = key_scratch_;
+      for (int i = 0; i < 2; ++i) {
         if (RdbGot got = cursor.Length(&number); got != RdbGot::kOk) return stopped(got);
       }
       record.kind = RdbRecord::Kind::kModuleAux;
       state_ = State::kModuleAux;
       break;
+    case kRdbSlotInfo:  // slot, keys in it, expiring ones: hints
+      for (int i = 0; i < 3; ++i) {
+        if (RdbGot got = cursor.Length(&number); got != RdbGot::kOk) return stopped(got);
+      }
+      Consume(cursor.position());
+      return Step::kAgain;
     case kRdbEof:
       Consume(cursor.position());
       state_ = version_ >= kRdbVersionWithChecksum ? State::kChecksum : State::kEnd;
       return Step::kAgain;
     default:
-      return ReadEntry(opcode, start);
+      return ReadEntry(opcode, start, take_values);
   }
   Consume(cursor.position());
   if (belongs_to_entry) {
@@ -229,16 +246,18 @@ RdbReader::Step RdbReader::ReadRecord() {
   return Step::kRecord;
 }
 
-RdbReader::Step RdbReader::ReadEntry(uint8_t type, uint64_t start) {
+RdbReader::Step RdbReader::ReadEntry(uint8_t type, uint64_t start, bool take_values) {
   RdbCursor cursor(buffer_, position_ + 1, options_.string_bytes_max);
   auto stopped = [&](RdbGot got) {
     if (got == RdbGot::kNeedMore) return Step::kNeedMore;
     return Fail(base_offset_ + cursor.bad_position(), cursor.bad_reason());
   };
-  std::string_view type_name = RdbTypeName(type);
-  if (type_name.empty()) return Fail(start, fmt::format("unknown record type {}", type));
+  // Later versions count on from here; whatever is far off is damage.
+  constexpr uint8_t kPlausibleTypeMax = 63;
+  if (type > kPlausibleTypeMax || type == 8) return Fail(start, fmt::format("unknown record type {}", type));
   RdbString key, value;
   if (RdbGot got = cursor.String(&key); got != RdbGot::kOk) return stopped(got);
+  size_t body_position = cursor.position();
   if (type == kRdbTypeString) {
     if (RdbGot got = cursor.String(&value); got != RdbGot::kOk) return stopped(got);
   }
@@ -250,20 +269,82 @@ RdbReader::Step RdbReader::ReadEntry(uint8_t type, uint64_t start) {
   if (!RdbCursor::Decode(key, &key_scratch_, &record_.entry.key)) {
     return Fail(base_offset_ + key.position, "the compressed name of a key is broken");
   }
-  std::string_view key_name = record_.entry.key;
   if (type != kRdbTypeString) {
-    return Fail(start,
-                fmt::format("key {} holds a {} (type {}), and only strings are supported yet",
-                            Quoted(key_name, kKeyBytesShown), type_name, type),
-                "remove such keys on the server that wrote it and save again");
+    if (!take_values || !RdbValueReader::Knows(type)) return RefuseType(type, start, cursor);
+    value_key_ = record_.entry.key;
+    value_entry_ = record_.entry;
+    value_entry_.key = value_key_;
+    value_type_ = type;
+    value_.Start(type, value_entry_);
+    state_ = State::kValue;
+    pending_ = {};
+    entry_pending_ = false;
+    Consume(body_position);
+    return Step::kAgain;
   }
   if (!RdbCursor::Decode(value, &value_scratch_, &record_.value)) {
     return Fail(base_offset_ + value.position,
-                fmt::format("the compressed value of key {} is broken", Quoted(key_name, kKeyBytesShown)));
+                fmt::format("the compressed value of key {} is broken", Quoted(record_.entry.key, kKeyBytesShown)));
   }
   pending_ = {};
   entry_pending_ = false;
   Consume(cursor.position());
+  return Step::kRecord;
+}
+
+RdbReader::Step RdbReader::RefuseType(uint8_t type, uint64_t start, const RdbCursor& body) {
+  const std::string key = Quoted(record_.entry.key, kKeyBytesShown);
+  constexpr std::string_view kRemove = "remove such keys on the server that wrote it and save again";
+  const std::string_view name = RdbTypeName(type);
+  if (name.empty()) {
+    return Fail(start, fmt::format("key {} is of type {}, which is newer than this version", key, type),
+                std::string(kRemove));
+  }
+  if (type != kRdbTypeModule) {
+    if (type == kRdbTypeModulePreGa) {
+      return Fail(start, fmt::format("key {} holds a {} (type {})", key, name, type), std::string(kRemove));
+    }
+    return Fail(start, fmt::format("key {} holds a {} (type {}), and only strings are supported yet", key, name, type),
+                std::string(kRemove));
+  }
+  RdbCursor cursor = body;
+  uint64_t module;
+  if (RdbGot got = cursor.Length(&module); got == RdbGot::kNeedMore) return Step::kNeedMore;
+  return Fail(start,
+              fmt::format("key {} holds a value of the module {} (type {}), which is not there", key,
+                          RdbModuleName(module), type),
+              std::string(kRemove));
+}
+
+RdbReader::Step RdbReader::ReadValue(SnapshotVisitor* values) {
+  assert(values != nullptr);  // a value begun with a visitor goes on with it
+  RdbCursor cursor(buffer_, position_, options_.string_bytes_max);
+  const RdbStep step = value_.Read(cursor, *values);
+  record_ = {};
+  record_.offset = entry_start_;
+  record_.database = database_;
+  record_.entry = value_entry_;
+  if (step == RdbStep::kFailed) {
+    return Fail(base_offset_ + value_.bad_position(),
+                fmt::format("key {} ({}, type {}): {}", Quoted(value_key_, kKeyBytesShown), RdbTypeName(value_type_),
+                            value_type_, value_.bad_reason()));
+  }
+  Consume(cursor.position());
+  switch (step) {
+    case RdbStep::kNeedMore:
+    case RdbStep::kFailed:
+      return Step::kNeedMore;
+    case RdbStep::kPart:
+      record_.kind = RdbRecord::Kind::kValuePart;
+      return Step::kRecord;
+    case RdbStep::kDone:
+      record_.kind = RdbRecord::Kind::kValue;
+      break;
+    case RdbStep::kNoValue:
+      record_.kind = RdbRecord::Kind::kNoValue;
+      break;
+  }
+  state_ = State::kRecords;
   return Step::kRecord;
 }
 

@@ -21,6 +21,7 @@
 #include <string_view>
 
 #include "persistence/rdb_format.h"
+#include "persistence/rdb_value_reader.h"
 #include "persistence/snapshot_visitor.h"
 
 namespace tessera::persistence {
@@ -84,12 +85,14 @@ class RdbReader {
   const RdbError& RefuseValue(std::string reason, std::string advice = {});
 
  private:
-  enum class State { kHeader, kRecords, kModuleAux, kChecksum, kEnd, kFailed };
+  enum class State { kHeader, kRecords, kValue, kModuleAux, kChecksum, kEnd, kFailed };
   enum class Step { kRecord, kAgain, kNeedMore, kFailed };  // kAgain: consumed something, no record to show
 
   Step ReadHeader();
-  Step ReadRecord();
-  Step ReadEntry(uint8_t type, uint64_t start);
+  Step ReadRecord(bool take_values);
+  Step ReadEntry(uint8_t type, uint64_t start, bool take_values);
+  Step RefuseType(uint8_t type, uint64_t start, const RdbCursor& body);
+  Step ReadValue(SnapshotVisitor* values);
   Step ReadModuleAuxPart();
   Step ReadChecksum();
   Step Fail(uint64_t offset, std::string reason, std::string advice = {});
@@ -109,6 +112,10 @@ class RdbReader {
   uint64_t entry_start_ = 0;    // where the attributes of the pending entry began
   bool entry_pending_ = false;  // expiry, idle or frequency was read, the type has to follow
   EntryHeader pending_;
+  RdbValueReader value_;  // in State::kValue
+  uint8_t value_type_ = 0;
+  EntryHeader value_entry_;
+  std::string value_key_;
   RdbRecord record_;
   RdbError error_;
   std::string key_scratch_;  // decompressed or formatted strings of the current record

@@ -53,7 +53,7 @@ struct StreamGroup {
   StreamId last_id;
   int64_t entries_read = kEntriesReadUnknown;
   uint64_t pending_count = 0;
-  uint64_t consumer_count = 0;
+  uint64_t consumer_count = 0;  // kCountUnknown from a reader
 };
 
 struct StreamPending {
