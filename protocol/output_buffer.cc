@@ -56,6 +56,16 @@ void OutputBuffer::AppendSlow(std::string_view bytes) {
   Commit(bytes.size());
 }
 
+OutputBuffer::Chunks OutputBuffer::chunks() const {
+  Chunks chunks;
+  if (head_ == nullptr) return chunks;
+  const size_t end = head_ == tail_ ? static_cast<size_t>(cursor_ - head_->data()) : head_->end;
+  chunks.first_bytes = end - head_->begin;
+  chunks.first_capacity = sizeof(Chunk) + head_->capacity;
+  for (const Chunk* chunk = head_->next; chunk != nullptr; chunk = chunk->next) ++chunks.more;
+  return chunks;
+}
+
 int OutputBuffer::Peek(iovec* entries, int n) const {
   int count = 0;
   for (Chunk* chunk = head_; chunk != nullptr && count < n; chunk = chunk->next) {

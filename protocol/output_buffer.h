@@ -41,6 +41,11 @@ class OutputBuffer {
   bool empty() const { return size_ == 0; }
   // Memory held, spare room included; what client-output-buffer-limit measures.
   size_t allocated() const { return allocated_; }
+  // How that is made up, for CLIENT LIST: the oldest chunk and how many follow it. O(chunks).
+  struct Chunks {
+    size_t first_bytes = 0, first_capacity = 0, more = 0;
+  };
+  Chunks chunks() const;
 
   void Append(std::string_view bytes) {
     if (bytes.size() <= room_) [[likely]] {

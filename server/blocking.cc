@@ -20,6 +20,13 @@ void Blocking::Wake(Session& session, WakeReason reason) {
   }
 }
 
+void Blocking::WakeAll(BlockKind kind) {
+  if (blocked_.empty()) return;
+  const auto all = blocked_;
+  for (Session* session : all)
+    if (session->blocked.kind == kind) Wake(*session, WakeReason::kReady);
+}
+
 void Blocking::Forget(Session& session) {
   if (blocked_.erase(&session) == 0) return;
   deadlines_.erase({session.blocked.deadline_us, &session});

@@ -17,6 +17,7 @@ class Blocking {
   void Block(Session& session, BlockKind kind, int64_t deadline_us,
              std::function<void(Session&, WakeReason)> resume);
   void Wake(Session& session, WakeReason reason);
+  void WakeAll(BlockKind kind);
   void Forget(Session& session);  // the client left
   void WakeExpired(int64_t now_us);
   // We became a replica: whoever waits for keys or replicas here is told so and disconnected.

@@ -6,11 +6,14 @@
 #include <utility>
 
 #include "server/blocking.h"
+#include "server/client_limits.h"
 #include "server/clients.h"
 #include "server/cluster/cluster_shell.h"
 #include "server/commands/context.h"
 #include "server/config/config.h"
 #include "server/durability/durability.h"
+#include "server/eviction.h"
+#include "server/latency_monitor.h"
 #include "server/monitors.h"
 #include "server/pubsub.h"
 #include "server/replication/replication.h"
@@ -57,6 +60,8 @@ std::string UnknownCommandText(std::span<const std::string_view> argv) {
 Dispatcher::Outcome Dispatcher::Execute(Session& session, std::span<const std::string_view> argv, int64_t wall_ms) {
   session.last_interaction_us = last_us_;
   services_.keyspace.SetNow(wall_ms);
+  if (services_.client_limits != nullptr && services_.client_limits->on() && services_.client_limits->Check(session))
+    return Outcome::kDone;
   const auto [found, row, parent] = services_.commands.Find(argv);
   const protocol::OutputBuffer::Mark before =
       session.reply_mode == ReplyMode::kOn ? protocol::OutputBuffer::Mark() : session.out.End();
@@ -141,7 +146,7 @@ std::string Dispatcher::Refusal(Session& session, const CommandRow& row, std::sp
                                [flag](const QueuedCommand& c) { return c.row->has(flag); });
   };
   const bool writes = row.has(kWrite) || queued(kWrite);
-  if (config.maxmemory != 0 && (row.has(kDenyOom) || queued(kDenyOom)) && services_.keyspace.memory().total() > config.maxmemory)
+  if (config.maxmemory != 0 && IsOutOfMemory(session, row, row.has(kDenyOom) || queued(kDenyOom)))
     return "OOM command not allowed when used memory > 'maxmemory'.";
   if (writes && session.kind == SessionKind::kNormal) {
     if (!services_.replication.is_replica()) {
@@ -164,6 +169,12 @@ std::string Dispatcher::Refusal(Session& session, const CommandRow& row, std::sp
   if ((session.kind == SessionKind::kReplica || session.monitoring) && row.has(kWrite | kReadOnly | kMayReplicate))
     return "ERR Replica can't interact with the keyspace";
   return {};
+}
+
+// Every command makes room first; only those that take memory are refused if there is none. Queuing takes memory too.
+bool Dispatcher::IsOutOfMemory(const Session& session, const CommandRow& row, bool may_take_memory) {
+  if (services_.eviction == nullptr || services_.eviction->MakeRoom() != Eviction::Result::kFull) return false;
+  return may_take_memory || (session.transaction.open && !row.has(kTransactionControl));
 }
 
 void Dispatcher::Refuse(Session& session, const CommandRow* row, std::string_view error) {
@@ -242,6 +253,8 @@ void Dispatcher::Call(Session& session, const CommandRow& row, std::span<const s
   }
   if (!services_.monitors.empty() && !row.has(kSkipMonitor | kAdmin) && session.kind != SessionKind::kLoader) [[unlikely]]
     services_.monitors.Show(session, argv, context.secrets);
+  if (LatencyMonitor* latency = services_.latency; latency != nullptr && latency->on() && !session.is_blocked())
+    latency->Offer(row.has(kFast) ? "fast-command" : "command", duration_us);
   const int64_t slow_us = services_.config.slowlog_log_slower_than;
   if (slow_us >= 0 && duration_us >= slow_us && !row.has(kSkipSlowlog) && !session.is_blocked())
     services_.slowlog.Add(argv, wall_ms / 1000, duration_us, session.peer, session.name,
@@ -320,11 +333,16 @@ void Dispatcher::EndUnit() {
 
 void Dispatcher::OnChange(int db, uint16_t, std::string_view key, store::ChangeKind kind) {
   if (kind == store::ChangeKind::kExpired) return;
+  if (kind == store::ChangeKind::kEvicted) {
+    ++services_.stats.evicted_keys;
+    if (services_.config.notify_keyspace_events != 0) services_.pubsub.NotifyKeyspace(db, 'e', "evicted", key);
+    const std::string_view command[] = {services_.config.lazyfree_lazy_eviction ? "UNLINK" : "DEL", key};
+    return AlsoPropagate(db, command);
+  }
   ++changes_;
   ++services_.stats.dirty;
   if (services_.config.notify_keyspace_events == 0) [[likely]]
     return;
-  if (kind == store::ChangeKind::kEvicted) services_.pubsub.NotifyKeyspace(db, 'e', "evicted", key);
   if (kind == store::ChangeKind::kCreated && services_.keyspace.expiry_mode() != store::ExpiryMode::kIgnore)
     services_.pubsub.NotifyKeyspace(db, 'n', "new", key);
 }

@@ -72,6 +72,7 @@ class Dispatcher : public store::ChangeObserver {
   // The first gate that refuses, as an error reply; empty = pass.
   std::string Refusal(Session& session, const CommandRow& row, std::span<const std::string_view> argv);
   void Refuse(Session& session, const CommandRow* row, std::string_view error);
+  bool IsOutOfMemory(const Session& session, const CommandRow& row, bool may_take_memory);
   bool MustWaitForPause(const Session& session, const CommandRow& row) const;
   void Queue(Session& session, const CommandRow& row, std::span<const std::string_view> argv);
   void Call(Session& session, const CommandRow& row, std::span<const std::string_view> argv, int64_t wall_ms);

@@ -15,6 +15,7 @@ int mallctl(const char* name, void* old_value, size_t* old_length, void* new_val
 void mi_process_info(size_t* elapsed_ms, size_t* user_ms, size_t* system_ms, size_t* rss, size_t* peak_rss,
                      size_t* commit, size_t* peak_commit, size_t* page_faults) __attribute__((weak));
 void mi_collect(bool force) __attribute__((weak));
+size_t __sanitizer_get_current_allocated_bytes() __attribute__((weak));
 }
 
 namespace tessera {
@@ -48,6 +49,7 @@ void RefreshMallctl() {
 }  // namespace
 
 size_t AllocatedBytes() {
+  if (__sanitizer_get_current_allocated_bytes != nullptr) return __sanitizer_get_current_allocated_bytes();
   if (mallctl != nullptr) {
     RefreshMallctl();
     return ReadMallctl("stats.allocated");
@@ -59,6 +61,16 @@ size_t AllocatedBytes() {
   }
   const struct mallinfo2 info = mallinfo2();
   return info.uordblks + info.hblkhd;
+}
+
+ThreadAllocations AllocationsOfThisThread() {
+  ThreadAllocations of_thread;
+  if (mallctl == nullptr) return of_thread;
+  size_t length = sizeof of_thread.allocated;
+  if (mallctl("thread.allocatedp", &of_thread.allocated, &length, nullptr, 0) != 0 ||
+      mallctl("thread.deallocatedp", &of_thread.freed, &length, nullptr, 0) != 0)
+    return {};
+  return of_thread;
 }
 
 MemoryUsage ReadMemoryUsage() {

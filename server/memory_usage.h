@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 namespace tessera {
@@ -17,6 +18,12 @@ struct MemoryUsage {
 MemoryUsage ReadMemoryUsage();
 // Bytes handed out, alone: cheaper, for checks made often.
 size_t AllocatedBytes();
+// Running totals of the calling thread, kept by the allocator; null where it has none. Reading them costs nothing.
+struct ThreadAllocations {
+  const uint64_t* allocated = nullptr;
+  const uint64_t* freed = nullptr;
+};
+ThreadAllocations AllocationsOfThisThread();
 // "jemalloc", "mimalloc" or "libc".
 std::string_view AllocatorName();
 // Memory of the machine in bytes; 0 when unknown.

@@ -9,10 +9,14 @@
 #include <cmath>
 
 #include "server/blocking.h"
+#include "server/client_limits.h"
 #include "server/clients.h"
 #include "server/commands/table.h"
 #include "server/config/options.h"
+#include "server/eviction.h"
 #include "server/info.h"
+#include "server/lazy_free.h"
+#include "server/memory_meter.h"
 #include "server/metrics_lines.h"
 #include "server/pubsub.h"
 #include "server/stats.h"
@@ -129,8 +133,8 @@ constexpr MetricRow kClientRows[] = {
      [](Source s) { return Uint(s.services.clients.size() - CountClients(s, SessionKind::kReplica)); }},
     {"cluster_connections", kGauge, Zero},
     {"maxclients", kGauge, [](Source s) { return Int(Config(s).maxclients); }},
-    {"client_recent_max_input_buffer", kGauge, Zero},
-    {"client_recent_max_output_buffer", kGauge, Zero},
+    {"client_recent_max_input_buffer", kGauge, [](Source s) { return Uint(s.largest_input); }},
+    {"client_recent_max_output_buffer", kGauge, [](Source s) { return Uint(s.largest_output); }},
     {"blocked_clients", kGauge, [](Source s) { return Uint(s.services.blocking.size()); }},
     {"tracking_clients", kGauge, Zero},
     {"clients_in_timeout_table", kGauge, [](Source s) { return Uint(s.services.blocking.size()); }},
@@ -148,7 +152,8 @@ constexpr MetricRow kMemoryRows[] = {
     {"used_memory_peak_perc", kText,
      [](Source s) -> Value { return fmt::format("{:.2f}%", 100 * Ratio(s.used_memory, Peak(s))); }},
     {"used_memory_overhead", kGauge, [](Source s) { return Uint(s.used_memory - Dataset(s)); }},
-    {"used_memory_startup", kGauge, Zero},
+    {"used_memory_startup", kGauge,
+     [](Source s) { return Uint(s.services.memory == nullptr ? 0 : s.services.memory->startup_bytes()); }},
     {"used_memory_dataset", kGauge, [](Source s) { return Uint(Dataset(s)); }},
     {"used_memory_dataset_perc", kText,
      [](Source s) -> Value { return fmt::format("{:.2f}%", 100 * Ratio(Dataset(s), s.used_memory)); }},
@@ -184,7 +189,7 @@ constexpr MetricRow kMemoryRows[] = {
     {"mem_fragmentation_bytes", kGauge,
      [](Source s) { return Int(static_cast<int64_t>(s.memory.rss) - static_cast<int64_t>(s.used_memory)); }},
     {"mem_not_counted_for_evict", kGauge,
-     [](Source s) { return Uint(s.replica_client_bytes + s.persistence.aof_buffer_length); }},
+     [](Source s) { return Uint(s.services.eviction == nullptr ? 0 : s.services.eviction->NotCounted()); }},
     {"mem_replication_backlog", kGauge,
      [](Source s) { return Uint(s.replication.backlog_active ? s.replication.backlog_size : 0); }},
     {"mem_total_replication_buffers", kGauge,
@@ -197,8 +202,17 @@ constexpr MetricRow kMemoryRows[] = {
     {"mem_aof_buffer", kGauge, [](Source s) { return Uint(s.persistence.aof_buffer_length); }},
     {"mem_allocator", kText, [](Source) { return Text(AllocatorName()); }},
     {"active_defrag_running", kGauge, Zero},
-    {"lazyfree_pending_objects", kGauge, Zero},
-    {"lazyfreed_objects", kCounter, Zero},
+    {"lazyfree_pending_objects", kGauge,
+     [](Source s) {
+       const LazyFree* lazy_free = s.services.lazy_free;
+       return Uint(s.services.keyspace.doomed_keys() + (lazy_free == nullptr ? 0 : lazy_free->pending()));
+     }},
+    {"lazyfreed_objects", kCounter,
+     [](Source s) {
+       const LazyFree* lazy_free = s.services.lazy_free;
+       return Uint(s.services.keyspace.freed_keys() - Counters(s).freed_keys_at_reset +
+                   (lazy_free == nullptr ? 0 : lazy_free->freed()));
+     }},
 };
 
 Value LoadingPercent(Source s) {
@@ -305,8 +319,14 @@ constexpr MetricRow kStatsRows[] = {
     {"expire_cycle_cpu_milliseconds", kCounter, [](Source s) { return Uint(Counters(s).expire_cycle_us / 1000); }},
     {"evicted_keys", kCounter, Count<&Stats::evicted_keys>},
     {"evicted_clients", kCounter, Count<&Stats::evicted_clients>},
-    {"total_eviction_exceeded_time", kCounter, Zero},
-    {"current_eviction_exceeded_time", kGauge, Zero},
+    {"total_eviction_exceeded_time", kCounter,
+     [](Source s) {
+       return Int(s.services.eviction == nullptr ? 0 : s.services.eviction->exceeded_total_ms(MonotonicUs()));
+     }},
+    {"current_eviction_exceeded_time", kGauge,
+     [](Source s) {
+       return Int(s.services.eviction == nullptr ? 0 : s.services.eviction->exceeded_now_ms(MonotonicUs()));
+     }},
     {"keyspace_hits", kCounter, Count<&Stats::keyspace_hits>},
     {"keyspace_misses", kCounter, Count<&Stats::keyspace_misses>},
     {"pubsub_channels", kGauge, Listened<PubSub::Kind::kChannel>},
@@ -447,19 +467,22 @@ constexpr MetricSection kSections[] = {
 
 std::span<const MetricSection> MetricSections() { return kSections; }
 
-uint64_t UsedMemory(const store::Keyspace& keyspace) { return AllocatedBytes() + keyspace.memory().entry_bytes; }
-
 MetricSources::MetricSources(const Services& services, Now now)
     : services(services),
       now(now),
       memory(ReadMemoryUsage()),
       keyspace_memory(services.keyspace.memory()),
-      used_memory(memory.allocated + keyspace_memory.entry_bytes),
+      used_memory(services.memory != nullptr ? services.memory->Measure()
+                                             : memory.allocated + keyspace_memory.entry_bytes),
       persistence(services.durability.figures()),
       replication(services.replication.figures()) {
-  for (const auto& [id, session] : services.clients.all())
+  for (const auto& [id, session] : services.clients.all()) {
     (session->kind == SessionKind::kReplica ? replica_client_bytes : normal_client_bytes) +=
-        sizeof(Session) + session->out.allocated() + session->transaction.bytes;
+        ClientLimits::MemoryOf(*session);
+    if (session->kind != SessionKind::kNormal) continue;
+    largest_output = std::max(largest_output, session->out.size());
+    if (session->link != nullptr) largest_input = std::max(largest_input, session->link->figures().query_buffer);
+  }
 }
 
 std::string HumanBytes(uint64_t bytes) {

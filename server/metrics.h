@@ -26,10 +26,11 @@ struct MetricSources {
   Now now;
   MemoryUsage memory;
   store::KeyspaceMemory keyspace_memory;
-  uint64_t used_memory;  // allocated, and the keyspace's arena
+  uint64_t used_memory;  // as MemoryMeter says
   Durability::Figures persistence;
   Replication::Figures replication;
   size_t normal_client_bytes = 0, replica_client_bytes = 0;
+  size_t largest_input = 0, largest_output = 0;  // of one client
 };
 
 enum class MetricKind : uint8_t { kGauge, kCounter, kText };
@@ -58,9 +59,6 @@ struct MetricSection {
 };
 
 std::span<const MetricSection> MetricSections();
-
-// Bytes of the heap and of the keyspace's arena; what INFO calls used_memory.
-uint64_t UsedMemory(const store::Keyspace& keyspace);
 
 // "1.18M"
 std::string HumanBytes(uint64_t bytes);

@@ -13,14 +13,19 @@
 #include "cluster/slot.h"
 #include "persistence/posix_file_system.h"
 #include "server/blocking.h"
+#include "server/client_limits.h"
 #include "server/clients.h"
 #include "server/cluster/cluster_shell.h"
 #include "server/commands/table.h"
 #include "server/config/options.h"
 #include "server/dispatcher.h"
 #include "server/durability/durability.h"
+#include "server/eviction.h"
+#include "server/latency_monitor.h"
+#include "server/lazy_free.h"
 #include "server/lifecycle.h"
 #include "server/log.h"
+#include "server/memory_meter.h"
 #include "server/migrator.h"
 #include "server/metrics.h"
 #include "server/monitors.h"
@@ -101,8 +106,17 @@ struct Node::Parts {
         durability(loop, disk, files, services, stream),
         replication(loop, disk, services, stream),
         migrator(loop, services),
+        memory(keyspace),
+        eviction(services, memory, &lazy_free),
+        client_limits(services),
+        latency(config),
         frontend(loop, services) {
     services.migrator = &migrator;
+    services.memory = &memory;
+    services.eviction = &eviction;
+    services.lazy_free = &lazy_free;
+    services.client_limits = &client_limits;
+    services.latency = &latency;
     if (config.cluster_enabled) {
       cluster = std::make_unique<ClusterShell>(loop, files, services);
       services.cluster = cluster.get();
@@ -112,6 +126,7 @@ struct Node::Parts {
   const config::Config& config;
   EventLoop loop;
   persistence::PosixFileSystem files;
+  LazyFree lazy_free;  // before the keyspace that uses it
   store::Keyspace keyspace;
   CommandTable commands;
   Clients clients;
@@ -132,6 +147,10 @@ struct Node::Parts {
   Replication replication;
   std::unique_ptr<ClusterShell> cluster;
   Migrator migrator;
+  MemoryMeter memory;
+  Eviction eviction;
+  ClientLimits client_limits;
+  LatencyMonitor latency;
   Frontend frontend;
   std::unique_ptr<boost::asio::signal_set> signals;
 
@@ -144,6 +163,7 @@ struct Node::Parts {
 
 Node::Node(config::Options& options) : parts_(std::make_unique<Parts>(options)) {
   Parts& p = *parts_;
+  p.keyspace.SetReclaimer(&p.lazy_free);
   p.keyspace.AddObserver(&p.dispatcher);
   p.keyspace.AddObserver(&p.watches);
   p.WireConfig(options);
@@ -177,7 +197,17 @@ void Node::Parts::WireTurn() {
     keyspace.SetNow(loop.now().unix_ms);
     keyspace.SetExpiryMode(CurrentExpiryMode());
     const bool more = keyspace.FreeStep();
-    return keyspace.ExpireStep().more_due || more;
+    if (!more && lazy_free.pending() == 0) blocking.WakeAll(BlockKind::kFreeing);
+    const uint64_t expired = stats.expired_keys;
+    const int64_t start_us = MonotonicUs();
+    const bool more_due = keyspace.ExpireStep().more_due;
+    if (stats.expired_keys != expired) {
+      const int64_t duration_us = MonotonicUs() - start_us;
+      stats.expire_cycle_us += static_cast<uint64_t>(duration_us);
+      latency.Offer("expire-cycle", duration_us);
+    }
+    const bool more_to_evict = eviction.Step();
+    return more || more_due || more_to_evict;
   });
   loop.Every(kCronMs, [this] { Cron(); });
 }
@@ -193,6 +223,22 @@ void Node::Parts::WireConfig(config::Options& options) {
   access_policy(config);
   options.Subscribe({"maxmemory-policy", "lfu-log-factor", "lfu-decay-time"}, [=](const Config& now, const Config&) {
     access_policy(now);
+    return std::string();
+  });
+  options.Subscribe({"maxmemory", "maxmemory-policy", "maxmemory-samples", "maxmemory-eviction-tenacity",
+                     "replica-ignore-maxmemory"},
+                    [this](const Config& now, const Config& before) {
+                      if (now.maxmemory != 0 && now.maxmemory != before.maxmemory)
+                        if (const size_t used = memory.Measure(); used > now.maxmemory)
+                          log::Warning("The new maxmemory ({}) is below what is in use now ({}): keys will be evicted or "
+                                       "writes refused, as maxmemory-policy says",
+                                       now.maxmemory, used);
+                      eviction.OptionsChanged();
+                      client_limits.OptionsChanged();
+                      return std::string();
+                    });
+  options.Subscribe({"maxmemory-clients"}, [this](const Config&, const Config&) {
+    client_limits.OptionsChanged();
     return std::string();
   });
   options.Subscribe({"port", "bind", "unixsocket", "unixsocketperm", "tcp-backlog"},
@@ -250,7 +296,8 @@ void Node::Parts::Cron() {
   stats.output_bytes.Sample(now.mono_us, stats.net_output_bytes);
   stats.repl_input_bytes.Sample(now.mono_us, stats.net_repl_input_bytes);
   stats.repl_output_bytes.Sample(now.mono_us, stats.net_repl_output_bytes);
-  stats.peak_memory = std::max<size_t>(stats.peak_memory, UsedMemory(keyspace));
+  stats.peak_memory = std::max<size_t>(stats.peak_memory, memory.Measure());
+  eviction.Check();
   keyspace.ResizeStep();
   frontend.Cron();
   durability.Cron();

@@ -13,12 +13,17 @@ class Keyspace;
 }
 
 class Blocking;
+class ClientLimits;
 class Clients;
 class ClusterShell;
 class CommandTable;
 class Dispatcher;
 class Durability;
+class Eviction;
+class LatencyMonitor;
+class LazyFree;
 class Lifecycle;
+class MemoryMeter;
 class Migrator;
 class Monitors;
 class PubSub;
@@ -45,6 +50,11 @@ struct Services {
   Lifecycle& lifecycle;              // shutdown
   ClusterShell* cluster;             // null unless cluster-enabled
   Migrator* migrator = nullptr;      // MIGRATE; null where there is no loop to do it (tests of single commands)
+  MemoryMeter* memory = nullptr;     // used memory; this and the following may be null in tests of single commands
+  Eviction* eviction = nullptr;      // maxmemory
+  LazyFree* lazy_free = nullptr;     // frees large values on its thread
+  ClientLimits* client_limits = nullptr;  // maxmemory-clients
+  LatencyMonitor* latency = nullptr;
 };
 
 }  // namespace tessera

@@ -26,7 +26,7 @@ class SessionLink {
   struct Figures {  // for CLIENT LIST
     int fd = -1;
     size_t query_buffer = 0, query_buffer_free = 0, read_buffer_capacity = 0;
-    size_t output_bytes = 0, output_chunks = 0;
+    size_t output_bytes = 0;
     bool want_write = false;
   };
   virtual ~SessionLink() = default;
@@ -60,7 +60,7 @@ struct Transaction {
   size_t bytes = 0;
 };
 
-enum class BlockKind : uint8_t { kNone, kWait, kWaitAof, kKeys, kPaused, kShutdown, kExternal };
+enum class BlockKind : uint8_t { kNone, kWait, kWaitAof, kKeys, kPaused, kShutdown, kFreeing, kExternal };
 
 // A command that finishes later. `resume` writes the reply into session.reply.
 enum class WakeReason : uint8_t { kReady, kTimeout, kUnblockTimeout, kUnblockError, kRoleChange };
@@ -105,6 +105,8 @@ class Session {
   int64_t last_interaction_us = 0;
   uint64_t commands = 0;
   uint64_t network_in = 0, network_out = 0;
+  size_t counted_bytes = 0;    // as last seen by ClientLimits
+  size_t argv_bytes = 0;       // of a command that looks at its own client; CLIENT LIST argv-mem
   int64_t written_offset = 0;  // replication offset after this client's last write: what WAIT waits for
   int64_t written_aof_offset = 0;
 

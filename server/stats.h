@@ -60,6 +60,7 @@ struct Stats {
   uint64_t migrate_cached_sockets = 0;
   uint64_t dirty = 0;  // changes of keys since start; the save points and rdb_changes_since_last_save count from it
   size_t peak_memory = 0;
+  uint64_t freed_keys_at_reset = 0;  // of Keyspace::freed_keys
 
   Rate ops, input_bytes, output_bytes, repl_input_bytes, repl_output_bytes;
 

@@ -22,9 +22,16 @@ std::optional<bool> OnOrOff(CommandContext& ctx) {
   return std::nullopt;
 }
 
+// For argv-mem: the client that asks is the only one with a command under way.
+void NoteArguments(CommandContext& ctx) {
+  ctx.session.argv_bytes = 0;
+  for (std::string_view word : ctx.argv) ctx.session.argv_bytes += word.size();
+}
+
 void ClientId(CommandContext& ctx) { ctx.reply.Integer(static_cast<int64_t>(ctx.session.id)); }
 
 void ClientInfo(CommandContext& ctx) {
+  NoteArguments(ctx);
   ctx.reply.Verbatim("txt", DescribeClient(ctx.session, ctx.services.commands, ctx.now.mono_us) + "\n");
 }
 
@@ -100,10 +107,12 @@ void ClientList(CommandContext& ctx) {
     for (const auto& [id, session] : ctx.services.clients.all()) shown.push_back(session);
   }
   std::string text;
+  NoteArguments(ctx);
   for (const Session* session : shown) {
     text += DescribeClient(*session, ctx.services.commands, ctx.now.mono_us);
     text += '\n';
   }
+  ctx.session.argv_bytes = 0;
   ctx.reply.Verbatim("txt", text);
 }
 

@@ -6,6 +6,7 @@
 
 #include "protocol/args.h"
 #include "protocol/number.h"
+#include "server/client_limits.h"
 
 namespace tessera {
 namespace {
@@ -42,8 +43,7 @@ std::string DescribeClient(const Session& session, const CommandTable& commands,
   const int64_t idle_s = std::max<int64_t>(0, now_us - session.last_interaction_us) / 1000000;
   const std::string command =
       session.last_command == nullptr ? std::string("NULL") : commands.FullName(*session.last_command);
-  const size_t total = sizeof(Session) + link.query_buffer + link.query_buffer_free + link.read_buffer_capacity +
-                       session.out.allocated() + session.transaction.bytes;
+  const protocol::OutputBuffer::Chunks chunks = session.out.chunks();
   return fmt::format(
       "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} "
       "qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} cmd={} user={} "
@@ -51,7 +51,9 @@ std::string DescribeClient(const Session& session, const CommandTable& commands,
       session.id, session.peer, session.local, link.fd, session.name, age_s, idle_s, FlagLetters(session), session.db,
       session.subscribed.channels, session.subscribed.patterns, session.subscribed.shard_channels,
       session.transaction.open ? static_cast<int64_t>(session.transaction.commands.size()) : -1, link.query_buffer,
-      link.query_buffer_free, 0, session.transaction.bytes, 0, 0, 0, link.output_chunks, link.output_bytes, total,
+      link.query_buffer_free, session.argv_bytes, session.transaction.bytes, chunks.first_capacity, chunks.first_capacity,
+      chunks.first_bytes, chunks.more, session.out.allocated() - chunks.first_capacity,
+      ClientLimits::MemoryOf(session) + session.argv_bytes,
       link.want_write ? "rw" : "r", command, session.user, -1, session.reply.version(), session.lib_name,
       session.lib_version);
 }

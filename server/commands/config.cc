@@ -5,6 +5,8 @@
 #include "server/commands/table.h"
 #include "server/config/options.h"
 #include "server/durability/durability.h"
+#include "server/eviction.h"
+#include "server/lazy_free.h"
 #include "server/log.h"
 #include "server/stats.h"
 
@@ -42,6 +44,9 @@ void ConfigRewrite(CommandContext& ctx) {
 
 void ConfigResetstat(CommandContext& ctx) {
   ctx.services.stats.Reset();
+  ctx.services.stats.freed_keys_at_reset = ctx.keyspace.freed_keys();
+  if (ctx.services.lazy_free != nullptr) ctx.services.lazy_free->ResetCount();
+  if (ctx.services.eviction != nullptr) ctx.services.eviction->ResetFigures();
   ctx.reply.Ok();
 }
 

@@ -1,13 +1,19 @@
 // Commands on keys of any type: deleting, naming, copying, moving between databases, and emptying databases.
+#include <optional>
+
+#include "server/blocking.h"
 #include "server/commands/data.h"
 #include "server/commands/table.h"
+#include "server/config/config.h"
+#include "server/dispatcher.h"
+#include "server/lazy_free.h"
 
 namespace tessera {
 namespace {
 
 using store::EntryRef;
 
-// DEL and UNLINK are one: the store never frees a large value at once.
+// DEL and UNLINK are one: a large value is always freed on another thread.
 void Delete(CommandContext& ctx) {
   int64_t deleted = 0;
   for (std::string_view key : ctx.argv.subspan(1)) {
@@ -110,28 +116,50 @@ void SwapDb(CommandContext& ctx) {
   ctx.reply.Ok();
 }
 
-// SYNC and ASYNC make no difference: databases go away at once and their memory is given back in steps.
-bool CheckFlushType(CommandContext& ctx) {
+// SYNC: the reply comes when the memory has been given back; the loop goes on with others meanwhile.
+enum class FlushReply : uint8_t { kAtOnce, kWhenFreed };
+
+std::optional<FlushReply> ReadFlushType(CommandContext& ctx) {
   protocol::ArgReader args(ctx.argv);
-  if (!args.Check("SYNC") && !args.Check("ASYNC") && args.HasNext()) args.SyntaxError();
+  FlushReply when = ctx.services.config.lazyfree_lazy_user_flush ? FlushReply::kAtOnce : FlushReply::kWhenFreed;
+  if (args.Check("SYNC")) {
+    when = FlushReply::kWhenFreed;
+  } else if (args.Check("ASYNC")) {
+    when = FlushReply::kAtOnce;
+  } else if (args.HasNext()) {
+    args.SyntaxError();
+  }
   args.ExpectEnd();
-  if (args.ok()) return true;
+  if (args.ok()) return when;
   ctx.reply.Error(args.error());
-  return false;
+  return std::nullopt;
+}
+
+void ReplyToFlush(CommandContext& ctx, FlushReply when) {
+  constexpr int64_t kAtOnceUs = 1000;
+  ctx.PropagateAlways();
+  const bool may_wait = when == FlushReply::kWhenFreed && ctx.session.kind == SessionKind::kNormal &&
+                        ctx.session.link != nullptr && ctx.session.reply_mode == ReplyMode::kOn && !ctx.services.dispatcher.in_transaction();
+  if (!may_wait) return ctx.reply.Ok();
+  bool more = true;
+  for (const int64_t start_us = MonotonicUs(); more && MonotonicUs() - start_us < kAtOnceUs;) more = ctx.keyspace.FreeStep();
+  if (!more && (ctx.services.lazy_free == nullptr || ctx.services.lazy_free->pending() == 0)) return ctx.reply.Ok();
+  ctx.services.blocking.Block(ctx.session, BlockKind::kFreeing, 0,
+                              [](Session& session, WakeReason) { session.reply.Ok(); });
 }
 
 void FlushDb(CommandContext& ctx) {
-  if (!CheckFlushType(ctx)) return;
+  const auto when = ReadFlushType(ctx);
+  if (!when) return;
   ctx.db().Flush();
-  ctx.PropagateAlways();
-  ctx.reply.Ok();
+  ReplyToFlush(ctx, *when);
 }
 
 void FlushAll(CommandContext& ctx) {
-  if (!CheckFlushType(ctx)) return;
+  const auto when = ReadFlushType(ctx);
+  if (!when) return;
   ctx.keyspace.FlushAll();
-  ctx.PropagateAlways();
-  ctx.reply.Ok();
+  ReplyToFlush(ctx, *when);
 }
 
 // ---- rows
@@ -178,7 +206,7 @@ constexpr CommandRow kRows[] = {
      .keys = kDeletesKeys,
      .group = Group::kGeneric,
      .since = "1.0.0",
-     .complexity = "O(N) for N keys; the memory of large values is given back in steps.",
+     .complexity = "O(N) for N keys; large values are freed on another thread.",
      .summary = "Deletes keys.",
      .args = kSomeKeys,
      .tips = kDelTips},

@@ -1,25 +1,82 @@
-// LATENCY: HISTOGRAM from the durations of all commands. Spikes of single events are not recorded, so the other
-// subcommands answer as a server whose latency monitor saw nothing.
+// LATENCY: spikes of events as LatencyMonitor keeps them, and HISTOGRAM from the durations of all commands.
 #include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
 
 #include "server/commands/context.h"
 #include "server/commands/help.h"
+#include "server/commands/latency_text.h"
 #include "server/commands/table.h"
+#include "server/config/config.h"
+#include "server/latency_monitor.h"
 #include "server/stats.h"
 
 namespace tessera {
 namespace {
 
-void LatencyLatest(CommandContext& ctx) { ctx.reply.Array(0); }
-void LatencyHistory(CommandContext& ctx) { ctx.reply.Array(0); }
-void LatencyReset(CommandContext& ctx) { ctx.reply.Integer(0); }
+using Event = LatencyMonitor::Event;
+
+const Event* FindEvent(CommandContext& ctx, std::string_view name) {
+  const LatencyMonitor* monitor = ctx.services.latency;
+  if (monitor == nullptr) return nullptr;
+  const auto it = monitor->events().find(name);
+  return it == monitor->events().end() ? nullptr : &it->second;
+}
+
+void LatencyLatest(CommandContext& ctx) {
+  const auto at = ctx.reply.Defer();
+  int64_t count = 0;
+  if (ctx.services.latency != nullptr) {
+    for (const auto& [name, event] : ctx.services.latency->events()) {
+      ctx.reply.Array(4);
+      ctx.reply.Bulk(name);
+      ctx.reply.Integer(event.latest().unix_s);
+      ctx.reply.Integer(event.latest().ms);
+      ctx.reply.Integer(event.worst_ms);
+      ++count;
+    }
+  }
+  ctx.reply.EndArray(at, count);
+}
+
+void LatencyHistory(CommandContext& ctx) {
+  const Event* event = FindEvent(ctx, ctx.argv[2]);
+  if (event == nullptr) return ctx.reply.Array(0);
+  const auto at = ctx.reply.Defer();
+  int64_t count = 0;
+  event->ForEach([&](const LatencyMonitor::Spike& spike) {
+    ctx.reply.Array(2);
+    ctx.reply.Integer(spike.unix_s);
+    ctx.reply.Integer(spike.ms);
+    ++count;
+  });
+  ctx.reply.EndArray(at, count);
+}
+
+void LatencyReset(CommandContext& ctx) {
+  LatencyMonitor* monitor = ctx.services.latency;
+  if (monitor == nullptr) return ctx.reply.Integer(0);
+  int64_t count = 0;
+  if (ctx.argv.size() == 2) {
+    count = static_cast<int64_t>(monitor->events().size());
+    monitor->ResetAll();
+  } else {
+    for (std::string_view name : ctx.argv.subspan(2)) count += monitor->Reset(name) ? 1 : 0;
+  }
+  ctx.reply.Integer(count);
+}
 
 void LatencyGraph(CommandContext& ctx) {
-  ctx.reply.Error(fmt::format("ERR No samples available for event '{}'", ctx.argv[2]));
+  const Event* event = FindEvent(ctx, ctx.argv[2]);
+  if (event == nullptr) return ctx.reply.Error(fmt::format("ERR No samples available for event '{}'", ctx.argv[2]));
+  ctx.reply.Verbatim("txt", DrawSpikes(ctx.argv[2], *event, ctx.now.unix_s()));
 }
 
 void LatencyDoctor(CommandContext& ctx) {
-  ctx.reply.Verbatim("txt", "No latency spike was recorded. LATENCY HISTOGRAM shows how long commands took.\n");
+  const LatencyMonitor* monitor = ctx.services.latency;
+  if (monitor == nullptr) return ctx.reply.Verbatim("txt", "Nothing is watched here.\n");
+  ctx.reply.Verbatim("txt", DiagnoseLatency(*monitor, ctx.services.config, ctx.now.unix_s()));
 }
 
 void WriteHistogram(CommandContext& ctx, const CommandRow& row, const Stats::PerCommand& figures) {

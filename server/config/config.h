@@ -134,6 +134,7 @@ struct Config {
   // Figures
   int64_t slowlog_log_slower_than;  // microseconds; negative: off
   int64_t slowlog_max_len;
+  int64_t latency_monitor_threshold;  // milliseconds; 0: off
   bool latency_tracking;
   std::vector<double> latency_tracking_info_percentiles;
   int64_t busy_reply_threshold;  // milliseconds

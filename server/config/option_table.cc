@@ -205,6 +205,8 @@ constexpr Option kOptions[] = {
     Int<&Config::lfu_decay_time>("lfu-decay-time", "1", 0, kIntMax),
     Int<&Config::active_expire_effort>("active-expire-effort", "1", 1, 10),
     Bool<&Config::activerehashing>("activerehashing", "yes"),
+    // Large values are always freed off the loop. These choose what is propagated, DEL or UNLINK, and whether a flush waits
+    // for its memory.
     Bool<&Config::lazyfree_lazy_eviction>("lazyfree-lazy-eviction", "no"),
     Bool<&Config::lazyfree_lazy_expire>("lazyfree-lazy-expire", "no"),
     Bool<&Config::lazyfree_lazy_server_del>("lazyfree-lazy-server-del", "no"),
@@ -241,7 +243,7 @@ constexpr Option kOptions[] = {
     // Figures
     Int<&Config::slowlog_log_slower_than>("slowlog-log-slower-than", "10000", -1, kLongMax),
     Int<&Config::slowlog_max_len>("slowlog-max-len", "128", 0, kLongMax),
-    Int<kNotYet>("latency-monitor-threshold", "0", 0, kLongMax),
+    Int<&Config::latency_monitor_threshold>("latency-monitor-threshold", "0", 0, kLongMax),
     Bool<&Config::latency_tracking>("latency-tracking", "yes"),
     Special("latency-tracking-info-percentiles", "50 99 99.9", kLatencyPercentilesOption, kMultiWord),
     Int<&Config::busy_reply_threshold>("busy-reply-threshold", "5000", 0, kLongMax, 0, "lua-time-limit"),

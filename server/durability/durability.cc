@@ -400,6 +400,8 @@ void Durability::Cron() {
   }
 }
 
+size_t Durability::aof_buffer_bytes() const { return impl_->feed.buffered(); }
+
 std::string Durability::WriteRefusal() const {
   const Impl& d = *impl_;
   if (d.config().stop_writes_on_bgsave_error && !d.figures.last_bgsave_ok && !d.config().save.empty())

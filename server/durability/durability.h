@@ -47,6 +47,8 @@ class Durability : public StreamSink {
   void OnStream(std::string_view bytes, int64_t offset) override;
   void OnLocal(std::string_view bytes) override { OnStream(bytes, 0); }
   void Cron();             // every 100 ms: save points, everysec, automatic rewriting
+  // Gathered for the AOF and not written yet.
+  size_t aof_buffer_bytes() const;
   // Why writes are refused now (MISCONF ...), or empty.
   std::string WriteRefusal() const;
 

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "server/blocking.h"
+#include "server/client_limits.h"
 #include "server/clients.h"
 #include "server/config/config.h"
 #include "server/dispatcher.h"
@@ -121,6 +122,7 @@ void Connection::OnReadable() {
 
 void Connection::GoOn() {
   if (closed_) return;
+  if (ClientLimits* limits = frontend_.services().client_limits; limits->on()) limits->Update(session_);
   const auto limit = static_cast<size_t>(frontend_.services().config.client_query_buffer_limit);
   if (limit != 0 && rest_.size() + session_.transaction.bytes > limit) {
     ++frontend_.services().stats.client_query_buffer_limit_disconnections;
@@ -301,6 +303,7 @@ void Connection::Flush() {
     if (session_.kind == SessionKind::kReplica) stats.net_repl_output_bytes += sent;
     if (sent < total) break;  // the socket is full: no need to hear it again
   }
+  if (ClientLimits* limits = frontend_.services().client_limits; limits->on()) limits->Update(session_);
   if (session_.out.empty()) {
     if (close_after_reply_) return CloseNow("done");
     return;
@@ -370,7 +373,6 @@ SessionLink::Figures Connection::figures() const {
           .query_buffer_free = rest_.capacity() - rest_.size(),
           .read_buffer_capacity = rest_.capacity(),
           .output_bytes = session_.out.size(),
-          .output_chunks = session_.out.empty() ? 0u : 1u,
           .want_write = writing_};
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "server/blocking.h"
+#include "server/client_limits.h"
 #include "server/clients.h"
 #include "server/config/config.h"
 #include "server/durability/durability.h"
@@ -129,6 +130,7 @@ void Frontend::Remove(Connection& connection) {
   services_.monitors.Remove(session);
   services_.blocking.Forget(session);
   services_.clients.Remove(session);
+  services_.client_limits->Forget(session);
   if (session.kind == SessionKind::kReplica) services_.replication.ForgetReplica(session);
   auto it = connections_.find(session.id);
   if (it == connections_.end()) return;
@@ -150,6 +152,7 @@ void Frontend::EndOfTurn() {
     connection->Flush();
   }
   flushing_.clear();
+  if (services_.client_limits->on()) services_.client_limits->EvictIfOver();
 }
 
 void Frontend::OnLogSynced() {

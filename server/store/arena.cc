@@ -139,9 +139,9 @@ void Arena::Free(uint32_t handle) {
 
 uint32_t Arena::TakePage(uint8_t size_class) {
   uint32_t index;
-  if (!reserve_.empty()) {
-    index = reserve_.back();
-    reserve_.pop_back();
+  if (!empty_.empty()) {
+    index = empty_.back();
+    empty_.pop_back();
   } else if (!released_.empty()) {
     index = released_.back();
     released_.pop_back();
@@ -167,23 +167,17 @@ uint32_t Arena::TakePage(uint8_t size_class) {
 
 void Arena::GivePage(uint32_t page) {
   --pages_in_use_;
-  reserve_.push_back(page);
-  if (reserve_.size() > kReservePages) ReleaseReserve();
+  empty_.push_back(page);
 }
 
-void Arena::ReleaseReserve() {
-  // Half of the reserve in one go, neighbours in one call: bounded work, and no thrashing at the limit.
-  std::sort(reserve_.begin(), reserve_.end());
-  const size_t keep = kReservePages / 2;
-  for (size_t i = keep; i < reserve_.size();) {
-    size_t end = i + 1;
-    while (end < reserve_.size() && reserve_[end] == reserve_[end - 1] + 1) ++end;
-    madvise(base_ + size_t{reserve_[i]} * kPageBytes, (end - i) * kPageBytes, MADV_DONTNEED);
-    i = end;
+bool Arena::ReleaseStep(size_t pages) {
+  for (; pages > 0 && empty_.size() > kReservePages; --pages) {
+    const uint32_t page = empty_.back();
+    empty_.pop_back();
+    madvise(base_ + size_t{page} * kPageBytes, kPageBytes, MADV_DONTNEED);
+    released_.push_back(page);
   }
-  // Lower addresses are taken first.
-  released_.insert(released_.end(), reserve_.rbegin(), reserve_.rend() - keep);
-  reserve_.resize(keep);
+  return empty_.size() > kReservePages;
 }
 
 void Arena::Link(uint32_t index) {

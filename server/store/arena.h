@@ -3,7 +3,8 @@
 // One large range of addresses is reserved at the start; nothing of it is resident until used. It is cut into pages of
 // 32 KiB, each serving one size class; what a page needs to know about itself lives in a side array, so that a block
 // has no header. A page whose last block is freed can serve any class again; beyond a small reserve, empty pages are
-// given back to the system. Handles count granules of 8 bytes from the start of the range; 0 is never a block.
+// given back to the system by ReleaseStep: a call into the kernel each, and when much is freed in random order, all pages
+// become empty at about the same time. Handles count granules of 8 bytes from the start of the range; 0 is never a block.
 //
 // Allocate returns 0 when the range, or the memory the system grants, is exhausted. Freeing a block twice or a foreign
 // handle is a bug. One thread.
@@ -35,12 +36,15 @@ class Arena {
     return static_cast<uint32_t>((static_cast<const uint8_t*>(block) - base_) / kGranule);
   }
 
+  // Gives up to `pages` empty pages back to the system; true while there are more.
+  bool ReleaseStep(size_t pages);
+
   // The size a block of `bytes` really takes.
   static size_t RoundUp(size_t bytes);
 
   size_t used_bytes() const { return used_bytes_; }
-  // Pages in use or kept in reserve; what they make resident is at most this.
-  size_t held_bytes() const { return (pages_in_use_ + reserve_.size()) * kPageBytes; }
+  // Pages in use, or empty and not given back; what they make resident is at most this.
+  size_t held_bytes() const { return (pages_in_use_ + empty_.size()) * kPageBytes; }
   size_t reserved_address_bytes() const { return size_t{page_limit_} * kPageBytes; }
 
  private:
@@ -59,7 +63,6 @@ class Arena {
 
   uint32_t TakePage(uint8_t size_class);
   void GivePage(uint32_t page);
-  void ReleaseReserve();
   void Link(uint32_t page);
   void Unlink(uint32_t page);
 
@@ -72,7 +75,7 @@ class Arena {
   uint32_t writable_limit_ = 0;  // pages below are readable and writable
   size_t pages_in_use_ = 0;
   size_t used_bytes_ = 0;
-  std::vector<uint32_t> reserve_;    // empty pages, still resident
+  std::vector<uint32_t> empty_;      // empty pages, still resident; some are kept as a reserve
   std::vector<uint32_t> released_;   // empty pages, given back to the system
   std::vector<uint32_t> with_room_;  // per class: first page with a free block
 };

@@ -13,6 +13,8 @@ namespace {
 constexpr uint64_t kSlotBits = 14;
 constexpr size_t kEmptyBucketsPerCount = 10;
 constexpr int kSampleTries = 16;
+// A search for rare entries reads a cache line each: about 100 us.
+constexpr size_t kSearchBuckets = 8192;
 // Tables above this many buckets are searched for due entries at most once a second.
 constexpr uint32_t kLargeTableBuckets = 4096;
 
@@ -86,6 +88,25 @@ EntryRef Database::RandomVolatileEntry() {
   return {};
 }
 
+EntryRef Database::SearchVolatileEntry() {
+  if (tables_->volatile_count == 0) return {};
+  auto& at = tables_->volatile_search;
+  const auto count = static_cast<uint32_t>(tables_->tables.size());
+  size_t buckets = kSearchBuckets;
+  for (uint32_t slots = 0; slots <= count && buckets > 0; ++slots) {
+    if (at.slot >= count) at.slot = 0;
+    const Table& table = tables_->tables[at.slot];
+    uint32_t found = 0;
+    if (table.volatile_count() > 0) at.position = table.SearchVolatile(context(), at.position, buckets, found);
+    if (table.volatile_count() == 0 || at.position >= kEndPosition) {
+      ++at.slot;
+      at.position = 0;
+    }
+    if (found != 0) return EntryRef(context().arena.At(found));
+  }
+  return {};
+}
+
 int64_t Database::AverageTtlMs() const {
   int64_t sum = 0;
   int64_t count = 0;
@@ -128,12 +149,14 @@ uint64_t Database::DropSlot(uint16_t slot) {
   const auto dropped = std::make_shared<Table>(std::move(table));
   for (Snapshot* snapshot : keyspace_.snapshots_) snapshot->BeforeDropSlot(tables_.get(), slot, dropped);
   keyspace_.internals_->graveyard.push_back({.one = dropped});
+  keyspace_.internals_->doomed_keys += count;
   return count;
 }
 
 void Database::Flush() {
   for (ChangeObserver* observer : keyspace_.observers_) observer->OnFlush(index_);
   if (tables_->size == 0) return;
+  keyspace_.internals_->doomed_keys += tables_->size;
   auto fresh = std::make_shared<KeyspaceTables>(tables_->tables.size());
   keyspace_.internals_->graveyard.push_back({.all = std::exchange(tables_, std::move(fresh))});
 }

@@ -133,24 +133,35 @@ ExpireResult Keyspace::ExpireStep(size_t entry_budget) {
 }
 
 bool Keyspace::FreeStep(size_t entry_budget) {
+  constexpr size_t kReleasePages = 16;
   auto& graveyard = internals_->graveyard;
   bool more = false;
+  const auto free_some = [&](Table& table, uint64_t& progress) {
+    const uint64_t keys = table.size();
+    const bool done = table.FreeStep(internals_->context, progress, entry_budget);
+    internals_->doomed_keys -= keys - table.size();
+    internals_->freed_keys += keys - table.size();
+    return done;
+  };
   std::erase_if(graveyard, [&](Internals::Grave& grave) {
     if (grave.HeldBySnapshot()) return false;
     size_t& budget = entry_budget;
     if (grave.one != nullptr) {
-      if (budget > 0 && grave.one->FreeStep(internals_->context, grave.progress, budget)) return true;
+      if (budget > 0 && free_some(*grave.one, grave.progress)) return true;
     } else {
       for (; budget > 0 && grave.slot < grave.all->tables.size(); ++grave.slot, grave.progress = 0) {
-        if (!grave.all->tables[grave.slot].FreeStep(internals_->context, grave.progress, budget)) break;
+        if (!free_some(grave.all->tables[grave.slot], grave.progress)) break;
       }
       if (grave.slot == grave.all->tables.size()) return true;
     }
     more = true;
     return false;
   });
-  return more;
+  return internals_->context.arena.ReleaseStep(kReleasePages) || more;
 }
+
+uint64_t Keyspace::doomed_keys() const { return internals_->doomed_keys; }
+uint64_t Keyspace::freed_keys() const { return internals_->freed_keys; }
 
 bool Keyspace::ResizeStep(size_t bucket_budget) {
   bool more = false;
@@ -164,6 +175,9 @@ bool Keyspace::ResizeStep(size_t bucket_budget) {
   }
   return more;
 }
+
+size_t Keyspace::entry_bytes() const { return internals_->context.arena.used_bytes(); }
+size_t Keyspace::heap_bytes() const { return internals_->context.heap_bytes + internals_->context.table_bytes; }
 
 KeyspaceMemory Keyspace::memory() const {
   const StoreContext& context = internals_->context;

@@ -200,6 +200,9 @@ class Database {
   EntryRef RandomEntry();
   // The same among keys with an expiry, as well as a bounded search can tell; null when none was found.
   EntryRef RandomVolatileEntry();
+  // For databases where those are rare: goes on with a search of all entries where the last call stopped, for a bounded
+  // time. Null: none found yet.
+  EntryRef SearchVolatileEntry();
 
   // ---- slots (cluster mode; 0 or nothing otherwise)
   uint64_t CountInSlot(uint16_t slot) const;
@@ -319,12 +322,19 @@ class Keyspace {
   ExpireResult ExpireStep(size_t entry_budget = 500);
   // For tests of lazy expiry: without, ExpireStep does nothing.
   void SetActiveExpiry(bool on) { active_expiry_ = on; }
-  // Frees what Flush and DropSlot left behind; true when more can be freed now (running snapshots may hold some back).
+  // Frees what Flush and DropSlot left behind, and gives empty pages back to the system; true when there is more to do now
+  // (running snapshots may hold some back). A call takes some 100 us.
   bool FreeStep(size_t entry_budget = 1000);
+  // Keys that Flush and DropSlot left behind and that are not freed yet; those that have been, since the start.
+  uint64_t doomed_keys() const;
+  uint64_t freed_keys() const;
   // Moves running table resizes forward in idle time; true when some are left.
   bool ResizeStep(size_t bucket_budget = 256);
 
   KeyspaceMemory memory() const;
+  // Parts of it that cost nothing to ask for: bytes in the arena, and of large strings and table segments in the heap.
+  size_t entry_bytes() const;
+  size_t heap_bytes() const;
 
  private:
   friend class Database;

@@ -40,6 +40,12 @@ struct KeyspaceTables {
   uint64_t volatile_count = 0;
   std::array<uint32_t, kSlotCount / kGroupSlots> group_size{};
 
+  // Where SearchVolatileEntry goes on.
+  struct {
+    uint32_t slot = 0;
+    uint64_t position = 0;
+  } volatile_search;
+
   // The expiry pass under way, if any.
   struct {
     bool running = false;
@@ -65,6 +71,8 @@ struct Keyspace::Internals {
 
   StoreContext context;
   std::vector<Grave> graveyard;
+  uint64_t doomed_keys = 0;
+  uint64_t freed_keys = 0;
   std::vector<uint32_t> due;  // scratch of the expiry pass
 };
 

@@ -4,6 +4,7 @@
 
 #include "server/store/check.h"
 #include "server/store/entry_block.h"
+#include "server/store/reclaimer.h"
 
 namespace tessera::store {
 namespace {
@@ -327,6 +328,34 @@ uint32_t Table::RandomVolatileHandle(StoreContext& context) const {
   return 0;
 }
 
+uint64_t Table::SearchVolatile(StoreContext& context, uint64_t position, size_t& buckets, uint32_t& found) const {
+  found = 0;
+  uint32_t seen = 0;
+  const auto look = [&](const Bucket& bucket) {
+    if (bucket.due_hint == 0) return;
+    ForEachBit(bucket.Used(), [&](uint32_t place) {
+      if (EntryRef(context.arena.At(bucket.handles[place])).has_expiry() && context.RandomBelow(++seen) == 0)
+        found = bucket.handles[place];
+    });
+  };
+  while (position < kEndPosition && buckets > 0 && found == 0) {
+    --buckets;
+    const BucketArray& array = ArrayOf(static_cast<uint32_t>(position));
+    if (array.empty()) return kEndPosition;
+    const uint32_t home = array.HomeOf(static_cast<uint32_t>(position));
+    look(array[home]);
+    if (home + 1 == array.homes()) {
+      for (uint32_t spare = home + 1; spare < array.total(); ++spare) {
+        if (array.Exists(spare)) look(array[spare]);
+      }
+    }
+    uint64_t next = array.StartOf(home + 1);
+    if (resize_ != nullptr && position < resize_->frontier && next > resize_->frontier) next = resize_->frontier;
+    position = next;
+  }
+  return position;
+}
+
 bool Table::FreeStep(StoreContext& context, uint64_t& progress, size_t& budget) {
   // Bucket numbers run through the old array first.
   const uint64_t old_total = resize_ == nullptr ? 0 : resize_->old.total();
@@ -341,9 +370,13 @@ bool Table::FreeStep(StoreContext& context, uint64_t& progress, size_t& budget) 
     const Bucket& bucket = array[index];
     ForEachBit(bucket.Used(), [&](uint32_t place) { __builtin_prefetch(context.arena.At(bucket.handles[place])); });
     ForEachBit(bucket.Used(), [&](uint32_t place) {
+      // A small object is freed here, piece by piece; a large one is only handed over.
+      const Object* object = EntryRef(context.arena.At(bucket.handles[place])).object();
+      size_t cost = 1;
+      if (object != nullptr) cost += std::min(object->FreeEffort(), kReclaimEffortMin);
       FreeEntry(context, bucket.handles[place]);
       --size_;
-      if (budget > 0) --budget;
+      budget -= std::min(budget, cost);
     });
     if (array.total() > BucketArray::kSmallTotal && (index + 1) % BucketArray::kSegmentBuckets == 0) {
       array.FreeSegment(context, index / BucketArray::kSegmentBuckets);

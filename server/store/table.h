@@ -84,6 +84,9 @@ class Table {
   uint32_t RandomHandle(StoreContext& context) const;
   // The same among entries with an expiry; 0 when a bounded search found none.
   uint32_t RandomVolatileHandle(StoreContext& context) const;
+  // For tables where those are rare: looks through up to `buckets` buckets (counted down) from `position` on, sets `found`
+  // to an entry with an expiry or 0, and returns where to go on, kEndPosition at the end.
+  uint64_t SearchVolatile(StoreContext& context, uint64_t position, size_t& buckets, uint32_t& found) const;
 
   // Moves a running resize on by about `buckets`; false when none is running afterwards.
   bool ResizeStep(StoreContext& context, size_t buckets);

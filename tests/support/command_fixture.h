@@ -21,8 +21,11 @@
 #include "server/config/options.h"
 #include "server/dispatcher.h"
 #include "server/durability/durability.h"
+#include "server/eviction.h"
+#include "server/latency_monitor.h"
 #include "server/lifecycle.h"
 #include "server/monitors.h"
+#include "server/memory_meter.h"
 #include "server/net/disk_thread.h"
 #include "server/net/event_loop.h"
 #include "server/pubsub.h"
@@ -54,7 +57,13 @@ class CommandFixture : private StreamSink {
         lifecycle(loop, services),
         durability(loop, disk, files, services, stream),
         replication(loop, disk, services, stream),
+        memory(keyspace),
+        eviction(services, memory, nullptr),
+        latency(options.config()),
         session(clients.NextId()) {
+    services.memory = &memory;
+    services.eviction = &eviction;
+    services.latency = &latency;
     keyspace.AddObserver(&dispatcher);
     keyspace.AddObserver(&watches);
     stream.AddSink(*this);
@@ -118,6 +127,9 @@ class CommandFixture : private StreamSink {
   Lifecycle lifecycle;
   Durability durability;
   Replication replication;
+  MemoryMeter memory;
+  Eviction eviction;
+  LatencyMonitor latency;
   Session session;
 
  private:
