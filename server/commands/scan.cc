@@ -1,14 +1,9 @@
 // Commands that walk over the keys of a database: KEYS, SCAN, RANDOMKEY, DBSIZE.
 // Nothing is collected: matching keys go from the table straight into the reply.
-#include <fmt/format.h>
-
-#include <cctype>
-#include <cerrno>
-#include <cstdlib>
 #include <string>
 
 #include "protocol/glob.h"
-#include "server/commands/data.h"
+#include "server/commands/element_scan.h"
 #include "server/commands/table.h"
 
 namespace tessera {
@@ -33,21 +28,9 @@ void Keys(CommandContext& ctx) {
   ctx.reply.EndArray(mark, walk.found);
 }
 
-// Cursors are read as strtoul reads them (a sign or nothing at all are fine), because clients were found to rely on it.
-bool ReadCursor(std::string_view text, uint64_t& cursor) {
-  char buffer[32];
-  if (text.size() >= sizeof(buffer)) return false;
-  buffer[text.copy(buffer, sizeof(buffer) - 1)] = '\0';
-  if (std::isspace(static_cast<unsigned char>(buffer[0]))) return false;
-  char* end;
-  errno = 0;
-  cursor = std::strtoull(buffer, &end, 10);
-  return *end == '\0' && errno != ERANGE;
-}
-
 void Scan(CommandContext& ctx) {
-  uint64_t cursor;
-  if (!ReadCursor(ctx.argv[1], cursor)) return ctx.reply.Error("ERR invalid cursor");
+  const std::optional<uint64_t> start = ReadCursor(ctx.argv[1]);
+  if (!start) return ctx.reply.Error("ERR invalid cursor");
   struct Walk {
     protocol::ReplyWriter& reply;
     std::string_view pattern = "*", type = {};
@@ -73,18 +56,13 @@ void Scan(CommandContext& ctx) {
 
   ctx.reply.Array(2);
   const auto mark = ctx.reply.Defer();
-  cursor = ctx.db().Scan(cursor, static_cast<size_t>(count), [&walk](EntryRef entry) {
+  const uint64_t cursor = ctx.db().Scan(*start, static_cast<size_t>(count), [&walk](EntryRef entry) {
     if (walk.pattern != "*" && !protocol::GlobMatch(walk.pattern, entry.key())) return;
     if (!walk.any_type && !protocol::EqualsIgnoreCase(walk.type, store::TypeName(entry.type()))) return;
     walk.reply.Bulk(entry.key());
     ++walk.found;
   });
-  // The cursor is known last and stands first.
-  char digits[protocol::kMaxIntegerChars];
-  const size_t length = protocol::WriteUint64(cursor, digits);
-  char header[64];
-  const auto end = fmt::format_to(header, "${}\r\n{}\r\n*{}\r\n", length, std::string_view(digits, length), walk.found);
-  ctx.reply.buffer().InsertAt(mark, {header, static_cast<size_t>(end - header)});
+  EndScan(ctx, mark, cursor, walk.found);
 }
 
 void RandomKey(CommandContext& ctx) {

@@ -48,6 +48,8 @@ CommandTable::CommandTable() {
            ReplicationCommands(),
            ScanCommands(),
            ServerCommands(),
+           SetAlgebraCommands(),
+           SetCommands(),
            StringCommands(),
            StringPartCommands(),
            TransactionCommands(),

@@ -44,6 +44,10 @@ KeyRef Keyspace::Prepare(std::string_view key, uint16_t slot) const {
   return KeyRef(key, HashKey(key, options_.hash_seed), slot);
 }
 
+uint64_t Keyspace::RandomBelow(uint64_t limit) {
+  return static_cast<uint64_t>((static_cast<unsigned __int128>(internals_->context.Random()) * limit) >> 64);
+}
+
 void Keyspace::SetNow(int64_t now_ms) {
   now_ms_ = now_ms;
   internals_->context.now_ms = now_ms;

@@ -283,6 +283,8 @@ class Keyspace {
 
   // Hash and slot, computed once for prefetch, routing and execution. The text must outlive the result.
   KeyRef Prepare(std::string_view key) const;
+  // Below `limit`, which is above 0: good enough to choose keys and members.
+  uint64_t RandomBelow(uint64_t limit);
   // Of the hashes within values.
   uint32_t object_seed() const { return static_cast<uint32_t>(options_.hash_seed >> 32 ^ options_.hash_seed); }
   KeyRef Prepare(std::string_view key, uint16_t slot) const;

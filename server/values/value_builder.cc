@@ -47,10 +47,22 @@ void ValueBuilder::Pair(std::string_view field, std::string_view value, int64_t)
   }
 }
 
+void ValueBuilder::BeginSet(const EntryHeader& header, uint64_t count) {
+  auto set = std::make_unique<store::Set>(seed_);
+  if (count != persistence::kCountUnknown) set->Expect(count, SetLimitsOf(config_));
+  Begin(header, std::move(set));
+}
+
+void ValueBuilder::Item(std::string_view value) {
+  if (value_.object->type() == store::Type::kSet) {
+    if (!As<store::Set>().Add(value, SetLimitsOf(config_))) Fail("a set member stands twice");
+    return;
+  }
+  STORE_CHECK(false);
+}
+
 // TODO-TYPES
 void ValueBuilder::BeginList(const EntryHeader&, uint64_t) { STORE_CHECK(false); }
-void ValueBuilder::BeginSet(const EntryHeader&, uint64_t) { STORE_CHECK(false); }
-void ValueBuilder::Item(std::string_view) { STORE_CHECK(false); }
 void ValueBuilder::BeginSortedSet(const EntryHeader&, uint64_t) { STORE_CHECK(false); }
 void ValueBuilder::Scored(std::string_view, double) { STORE_CHECK(false); }
 void ValueBuilder::BeginStream(const EntryHeader&, const persistence::StreamInfo&) { STORE_CHECK(false); }

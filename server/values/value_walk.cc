@@ -4,6 +4,7 @@
 
 #include "server/store/check.h"
 #include "server/store/hash_object.h"
+#include "server/store/set_object.h"
 
 namespace tessera {
 namespace {
@@ -45,14 +46,38 @@ struct HashShape {
   }
 };
 
+class SetWalk final : public ValueWalk {
+ public:
+  SetWalk(const store::Set& set, const EntryHeader& header) : set_(set), header_(header), at_(set) {}
+
+  bool Step(SnapshotVisitor& visitor, size_t parts) override {
+    if (!begun_) visitor.BeginSet(header_, set_.size());
+    begun_ = true;
+    for (; at_.valid(); at_.Next()) {
+      if (parts-- == 0) return true;
+      store::IntScratch scratch;
+      visitor.Item(at_.value().Text(scratch));
+    }
+    visitor.EndValue();
+    return false;
+  }
+
+ private:
+  const store::Set& set_;
+  const EntryHeader header_;
+  store::Set::Walk at_;
+  bool begun_ = false;
+};
+
 }  // namespace
 
 std::unique_ptr<ValueWalk> WalkValue(const store::Object& value, const EntryHeader& header) {
   switch (value.type()) {
     case store::Type::kHash:
       return std::make_unique<TreeWalk<store::Hash, HashShape>>(static_cast<const store::Hash&>(value), header);
-    case store::Type::kList:
     case store::Type::kSet:
+      return std::make_unique<SetWalk>(static_cast<const store::Set&>(value), header);
+    case store::Type::kList:
     case store::Type::kZset:
     case store::Type::kStream:
     case store::Type::kString:

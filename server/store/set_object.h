@@ -1,0 +1,82 @@
+// Sets, in one of three forms as in Redis 7.2: sorted numbers ("intset"), an element tree in order of insertion while
+// small ("listpack") or by hash ("hashtable"). A form is left for a larger one only.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "server/store/element_tree.h"
+#include "server/store/int_array.h"
+
+namespace tessera::store {
+
+// set-max-intset-entries, set-max-listpack-entries, set-max-listpack-value.
+struct SetLimits {
+  uint64_t intset_entries_max = 512;
+  uint64_t listpack_entries_max = 128;
+  uint64_t listpack_value_bytes_max = 64;
+};
+
+class Set final : public Object {
+ public:
+  explicit Set(uint32_t seed) : tree_(kLayout, seed) {}
+
+  Type type() const override { return Type::kSet; }
+  std::string_view encoding() const override;
+  uint64_t size() const override { return form_ == Form::kIntset ? ints_.size() : tree_.count(); }
+  size_t MemoryBytes() const override { return sizeof(*this) + tree_.MemoryBytes() + ints_.MemoryBytes(); }
+  size_t FreeEffort() const override { return 1 + tree_.FreeEffort(); }
+  std::unique_ptr<Object> Clone() const override;
+
+  bool Contains(std::string_view member) const;
+  bool Contains(const Unpacked& member) const;
+  // `index` < size(); every member has exactly one, until the next change.
+  Unpacked At(uint64_t index) const;
+
+  // Members in the order they are kept in; valid until the next change.
+  class Walk {
+   public:
+    explicit Walk(const Set& set) : set_(set), at_(set.tree_.Begin()) {}
+    bool valid() const { return set_.form_ == Form::kIntset ? index_ < set_.ints_.size() : at_.valid(); }
+    Unpacked value() const;
+    void Next();
+
+   private:
+    const Set& set_;
+    size_t index_ = 0;
+    ElementTree::Cursor at_;
+  };
+  // SSCAN: visits members from `position` on and returns the next one, 0 at the end; small sets are visited whole.
+  template <typename Visit>
+  uint64_t Scan(uint64_t position, Visit visit) const {
+    if (form_ != Form::kIntset) {
+      return tree_.ScanLeaf(position, [&](const uint8_t* element) { visit(Unpack(element)); });
+    }
+    for (Walk walk(*this); walk.valid(); walk.Next()) visit(walk.value());
+    return 0;
+  }
+
+  // False when it was there already.
+  bool Add(std::string_view member, const SetLimits& limits);
+  bool Add(const Unpacked& member, const SetLimits& limits);
+  bool Erase(std::string_view member);
+  // An empty set chooses its form by the first of `count` members to come.
+  void Begin(std::string_view first, uint64_t count, const SetLimits& limits);
+  // Takes the large form at once if `count` members to come ask for it.
+  void Expect(uint64_t count, const SetLimits& limits);
+
+ private:
+  enum class Form : uint8_t { kIntset, kListpack, kHashtable };
+  static constexpr ElementTree::Layout kLayout = {
+      .order = ElementTree::Order::kHash, .values = 1, .leaf_bytes_max = 1024, .leaf_count_max = 64};
+
+  void Become(Form form);
+  bool LongestIntegerFits(const SetLimits& limits) const;
+
+  ElementTree tree_;  // kListpack, kHashtable
+  IntArray ints_;     // kIntset
+  Form form_ = Form::kIntset;
+};
+
+}  // namespace tessera::store
