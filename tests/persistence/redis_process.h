@@ -81,20 +81,12 @@ class RedisProcess {
     child_ = -1;
   }
 
-  // The reply without its RESP clothes; "(nil)" for none.
+  // The reply without its RESP clothes: "(nil)" for none, "[a b [c]]" for arrays.
   std::string Call(std::vector<std::string_view> argv) {
     std::string bytes;
     AppendCommand(argv, &bytes);
     if (send(descriptor_, bytes.data(), bytes.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(bytes.size())) return "";
-    std::string line = ReadLine();
-    if (line.empty() || line[0] != '$') return line.empty() ? line : line.substr(1);
-    long length = std::stol(line.substr(1));
-    if (length < 0) return "(nil)";
-    while (buffer_.size() < static_cast<size_t>(length) + 2 && Receive()) {
-    }
-    std::string value = buffer_.substr(0, static_cast<size_t>(length));
-    buffer_.erase(0, static_cast<size_t>(length) + 2);
-    return value;
+    return ReadReply();
   }
 
  private:
@@ -106,6 +98,24 @@ class RedisProcess {
     address.sun_family = AF_UNIX;
     socket_path_.copy(address.sun_path, sizeof(address.sun_path) - 1);
     return connect(descriptor_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+  }
+  std::string ReadReply() {
+    std::string line = ReadLine();
+    if (line.empty()) return line;
+    if (line[0] == '*') {
+      std::string text = "[";
+      for (long count = std::stol(line.substr(1)); count > 0; --count)
+        text += (text.size() > 1 ? " " : "") + ReadReply();
+      return text + "]";
+    }
+    if (line[0] != '$') return line.substr(1);
+    long length = std::stol(line.substr(1));
+    if (length < 0) return "(nil)";
+    while (buffer_.size() < static_cast<size_t>(length) + 2 && Receive()) {
+    }
+    std::string value = buffer_.substr(0, static_cast<size_t>(length));
+    buffer_.erase(0, static_cast<size_t>(length) + 2);
+    return value;
   }
   bool Receive() {
     char bytes[65536];

@@ -70,6 +70,9 @@ struct ModelValue {
     if (kind == Kind::kSet) std::sort(sorted.items.begin(), sorted.items.end());
     std::sort(sorted.pairs.begin(), sorted.pairs.end());
     std::sort(sorted.scored.begin(), sorted.scored.end());
+    auto by_name = [](const auto& a, const auto& b) { return a.name < b.name; };
+    std::sort(sorted.groups.begin(), sorted.groups.end(), by_name);
+    for (ModelGroup& group : sorted.groups) std::sort(group.consumers.begin(), group.consumers.end(), by_name);
     return sorted;
   }
   bool HasDuplicates() const {
