@@ -281,6 +281,20 @@ bool ElementTree::Cursor::Previous() {
   return true;
 }
 
+void ElementTree::BackwardCursor::Collect() {
+  const uint8_t* const data = cursor_.path_.leaf->data();
+  for (const uint8_t* p = data; p <= data + cursor_.offset_; p = cursor_.tree_->Skip(p)) {
+    offsets_.push_back(static_cast<uint32_t>(p - data));
+  }
+}
+
+void ElementTree::BackwardCursor::Next() {
+  offsets_.pop_back();
+  if (!offsets_.empty()) return;
+  cursor_.offset_ = 0;
+  if (cursor_.Previous()) Collect();
+}
+
 // ---- changes
 
 // Where the pointer to the node at `level` of the path stands; the leaf's is at level `depth`.

@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "server/store/check.h"
 #include "server/store/packed.h"
@@ -42,6 +43,7 @@ class ElementTree {
   };
 
   class Cursor;
+  class BackwardCursor;
 
   // `layout` must outlive the tree. `seed`: of the hash.
   ElementTree(const Layout& layout, uint32_t seed) : layout_(&layout), seed_(seed) {}
@@ -75,9 +77,9 @@ class ElementTree {
   // kHash: the element whose first value has these packed bytes; not valid() if there is none.
   Cursor Find(PackedBytes first_value) const;
   uint64_t HashOf(PackedBytes first_value) const;
-  // kHash: an element for which `match` holds, among those whose order key is `key`.
-  template <typename Match>
-  Cursor FindKey(uint64_t key, Match match) const;
+  // kHash: of the elements near the order key `key` the one that `rate` rates highest; not valid() if all rate 0.
+  template <typename Rate>
+  Cursor FindBest(uint64_t key, Rate rate) const;
   // kSorted: the first element that is not before the target, or the end. `key` is the target's order key;
   // `before(element)` tells whether an element is before the target and is true for a beginning of the sequence.
   template <typename Before>
@@ -175,6 +177,7 @@ class ElementTree {
   bool limited_ = false;
 
   friend class Cursor;
+  friend class BackwardCursor;
 };
 
 // A place in a tree: an element, or the end.
@@ -193,6 +196,7 @@ class ElementTree::Cursor {
 
  private:
   friend class ElementTree;
+  friend class BackwardCursor;
   explicit Cursor(const ElementTree* tree) : tree_(tree) {}
   uint32_t used() const;
   // From the end of a leaf to the beginning of the next, if there is one.
@@ -201,6 +205,25 @@ class ElementTree::Cursor {
   const ElementTree* tree_;
   Path path_;
   uint32_t offset_ = 0;
+};
+
+// A walk towards the beginning in O(1) per element: it knows where the elements of the leaf at hand begin.
+class ElementTree::BackwardCursor {
+ public:
+  // Begins at the element of this cursor, if there is one.
+  explicit BackwardCursor(const Cursor& from) : cursor_(from) {
+    if (cursor_.valid()) Collect();
+  }
+  bool valid() const { return !offsets_.empty(); }
+  const uint8_t* element() const;
+  // To the element before.
+  void Next();
+
+ private:
+  void Collect();
+
+  Cursor cursor_;
+  std::vector<uint32_t> offsets_;  // of the elements from the leaf's first to the current one
 };
 
 // ---- the nodes, here for the templates
@@ -236,24 +259,30 @@ inline bool ElementTree::Shared(const Node* node) { return __atomic_load_n(&node
 inline uint32_t ElementTree::Cursor::used() const { return path_.leaf->used; }
 inline const uint8_t* ElementTree::Cursor::element() const { return path_.leaf->data() + offset_; }
 
+inline const uint8_t* ElementTree::BackwardCursor::element() const {
+  return cursor_.path_.leaf->data() + offsets_.back();
+}
+
 inline PackedBytes ElementTree::Cursor::bytes() const {
   const uint8_t* begin = element();
   return {reinterpret_cast<const char*>(begin), static_cast<size_t>(tree_->Skip(begin) - begin)};
 }
 
-template <typename Match>
-ElementTree::Cursor ElementTree::FindKey(uint64_t key, Match match) const {
+template <typename Rate>
+ElementTree::Cursor ElementTree::FindBest(uint64_t key, Rate rate) const {
   Cursor cursor(this);
   if (root_ == nullptr) return cursor;
   DescendByKey(cursor.path_, key);
   const Leaf& leaf = *cursor.path_.leaf;
   const uint8_t* const end = leaf.data() + leaf.used;
+  size_t best = 0;
   for (const uint8_t* p = leaf.data(); p < end; p = Skip(p)) {
-    if (!match(p)) continue;
+    const size_t rating = rate(p);
+    if (rating <= best) continue;
+    best = rating;
     cursor.offset_ = static_cast<uint32_t>(p - leaf.data());
-    return cursor;
   }
-  cursor.path_.leaf = nullptr;
+  if (best == 0) cursor.path_.leaf = nullptr;
   return cursor;
 }
 
