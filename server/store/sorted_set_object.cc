@@ -214,8 +214,7 @@ ElementTree::Cursor SortedSet::FindInIndex(uint32_t hash, double score, std::str
   // fits the other member.
   return index_->FindBest(uint64_t{hash} << 32, [&](const uint8_t* element) -> size_t {
     const Indexed candidate(element);
-    const bool fits =
-        candidate.hash == hash && candidate.score == score && member.starts_with(candidate.locator);
+    const bool fits = candidate.hash == hash && candidate.score == score && member.starts_with(candidate.locator);
     return fits ? 1 + candidate.locator.size() : 0;
   });
 }
@@ -281,8 +280,7 @@ std::string_view SortedSet::LocatorOfNew(double score, std::string_view member, 
 
 void SortedSet::EraseFromIndex(const uint8_t* element) {
   IntScratch scratch;
-  const auto found =
-      FindInIndex(HashOf(PackedMember(element)), ScoreOf(element), MemberText(element, scratch));
+  const auto found = FindInIndex(HashOf(PackedMember(element)), ScoreOf(element), MemberText(element, scratch));
   STORE_CHECK(found.valid());
   index_->Erase(found);
 }

@@ -4,6 +4,7 @@
 #include "server/config/config.h"
 #include "server/store/hash_object.h"
 #include "server/store/set_object.h"
+#include "server/store/sorted_set_object.h"
 
 namespace tessera {
 
@@ -16,6 +17,11 @@ inline store::SetLimits SetLimitsOf(const config::Config& config) {
   return {.intset_entries_max = static_cast<uint64_t>(config.set_max_intset_entries),
           .listpack_entries_max = static_cast<uint64_t>(config.set_max_listpack_entries),
           .listpack_value_bytes_max = static_cast<uint64_t>(config.set_max_listpack_value)};
+}
+
+inline store::SortedSetLimits SortedSetLimitsOf(const config::Config& config) {
+  return {.entries_max = static_cast<uint64_t>(config.zset_max_listpack_entries),
+          .value_bytes_max = static_cast<uint64_t>(config.zset_max_listpack_value)};
 }
 
 }  // namespace tessera

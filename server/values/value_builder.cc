@@ -61,10 +61,18 @@ void ValueBuilder::Item(std::string_view value) {
   STORE_CHECK(false);
 }
 
+void ValueBuilder::BeginSortedSet(const EntryHeader& header, uint64_t count) {
+  auto set = std::make_unique<store::SortedSet>(seed_);
+  if (count != persistence::kCountUnknown) set->Expect(count, 0, SortedSetLimitsOf(config_));
+  Begin(header, std::move(set));
+}
+
+void ValueBuilder::Scored(std::string_view member, double score) {
+  if (!As<store::SortedSet>().Set(member, score, SortedSetLimitsOf(config_))) Fail("a sorted set member stands twice");
+}
+
 // TODO-TYPES
 void ValueBuilder::BeginList(const EntryHeader&, uint64_t) { STORE_CHECK(false); }
-void ValueBuilder::BeginSortedSet(const EntryHeader&, uint64_t) { STORE_CHECK(false); }
-void ValueBuilder::Scored(std::string_view, double) { STORE_CHECK(false); }
 void ValueBuilder::BeginStream(const EntryHeader&, const persistence::StreamInfo&) { STORE_CHECK(false); }
 void ValueBuilder::Entry(persistence::StreamId, std::span<const std::string_view>) { STORE_CHECK(false); }
 void ValueBuilder::Group(const persistence::StreamGroup&) { STORE_CHECK(false); }

@@ -5,6 +5,7 @@
 #include "server/store/check.h"
 #include "server/store/hash_object.h"
 #include "server/store/set_object.h"
+#include "server/store/sorted_set_object.h"
 
 namespace tessera {
 namespace {
@@ -46,6 +47,16 @@ struct HashShape {
   }
 };
 
+struct SortedSetShape {
+  static void Begin(const store::SortedSet& set, const EntryHeader& header, SnapshotVisitor& visitor) {
+    visitor.BeginSortedSet(header, set.size());
+  }
+  static void Tell(const uint8_t* element, SnapshotVisitor& visitor) {
+    store::IntScratch member;
+    visitor.Scored(store::SortedSet::MemberOf(element).Text(member), store::SortedSet::ScoreOf(element));
+  }
+};
+
 class SetWalk final : public ValueWalk {
  public:
   SetWalk(const store::Set& set, const EntryHeader& header) : set_(set), header_(header), at_(set) {}
@@ -77,8 +88,10 @@ std::unique_ptr<ValueWalk> WalkValue(const store::Object& value, const EntryHead
       return std::make_unique<TreeWalk<store::Hash, HashShape>>(static_cast<const store::Hash&>(value), header);
     case store::Type::kSet:
       return std::make_unique<SetWalk>(static_cast<const store::Set&>(value), header);
-    case store::Type::kList:
     case store::Type::kZset:
+      return std::make_unique<TreeWalk<store::SortedSet, SortedSetShape>>(static_cast<const store::SortedSet&>(value),
+                                                                          header);
+    case store::Type::kList:
     case store::Type::kStream:
     case store::Type::kString:
       break;

@@ -39,9 +39,8 @@ std::set<std::string> Scanned(const SortedSet& set) {
   IntScratch scratch;
   uint64_t position = 0;
   do {
-    position = set.Scan(position, [&](const uint8_t* element) {
-      members.emplace(SortedSet::MemberOf(element).Text(scratch));
-    });
+    position = set.Scan(position,
+                        [&](const uint8_t* element) { members.emplace(SortedSet::MemberOf(element).Text(scratch)); });
   } while (position != 0);
   return members;
 }
@@ -203,9 +202,8 @@ TEST(SortedSet, AScanSeesMembersWhoseScoreChangesMeanwhile) {
   uint64_t position = 0;
   IntScratch scratch;
   do {
-    position = set.Scan(position, [&](const uint8_t* element) {
-      seen.emplace(SortedSet::MemberOf(element).Text(scratch));
-    });
+    position =
+        set.Scan(position, [&](const uint8_t* element) { seen.emplace(SortedSet::MemberOf(element).Text(scratch)); });
     for (int i = 0; i < 20; ++i) set.Set("member:" + std::to_string(random() % 3000), random() % 3, {});
   } while (position != 0);
   EXPECT_EQ(seen, expected);
