@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <limits>
+#include <unordered_set>
 
 #include "server/config/config.h"
 
@@ -49,6 +50,19 @@ bool ReadDatabase(CommandContext& ctx, std::string_view text, int& db) {
   }
   db = static_cast<int>(wanted);
   return true;
+}
+
+// Floyd's choice.
+std::vector<uint64_t> ChooseIndexes(store::Keyspace& keyspace, uint64_t size, uint64_t count) {
+  std::vector<uint64_t> chosen;
+  chosen.reserve(count);
+  std::unordered_set<uint64_t> seen;
+  for (uint64_t i = size - count; i < size; ++i) {
+    uint64_t index = keyspace.RandomBelow(i + 1);
+    if (!seen.insert(index).second) seen.insert(index = i);
+    chosen.push_back(index);
+  }
+  return chosen;
 }
 
 }  // namespace tessera

@@ -64,4 +64,7 @@ void DeleteAsExpired(CommandContext& ctx, std::string_view key);
 // A database number between 0 and the number of databases; otherwise replies and returns false.
 bool ReadDatabase(CommandContext& ctx, std::string_view text, int& db);
 
+// `count` different numbers below `size`, count <= size, in no particular order: random members of a value.
+std::vector<uint64_t> ChooseIndexes(store::Keyspace& keyspace, uint64_t size, uint64_t count);
+
 }  // namespace tessera

@@ -1,7 +1,6 @@
 // Sets, one at a time; what several sets have in common is in set_algebra.cc.
 #include <algorithm>
 #include <string>
-#include <unordered_set>
 #include <vector>
 
 #include "server/commands/edit.h"
@@ -123,19 +122,6 @@ void SScan(CommandContext& ctx) {
       ++found;
     });
   });
-}
-
-// `count` different numbers below `size`, count <= size, in no particular order (Floyd's choice).
-std::vector<uint64_t> ChooseIndexes(store::Keyspace& keyspace, uint64_t size, uint64_t count) {
-  std::vector<uint64_t> chosen;
-  chosen.reserve(count);
-  std::unordered_set<uint64_t> seen;
-  for (uint64_t i = size - count; i < size; ++i) {
-    uint64_t index = keyspace.RandomBelow(i + 1);
-    if (!seen.insert(index).second) seen.insert(index = i);
-    chosen.push_back(index);
-  }
-  return chosen;
 }
 
 void PopOne(CommandContext& ctx) {
