@@ -16,14 +16,21 @@ store::Viewer ViewerOf(const Session& session) {
 
 store::EntryRef CommandContext::Find(std::string_view key) {
   const store::Touch touch = session.no_touch && !row.has(kWrite) ? store::Touch::kNo : store::Touch::kYes;
-  store::EntryRef entry = db().Lookup(key, {touch, ViewerOf(session)});
-  if (row.has(kReadOnly)) ++(entry ? services.stats.keyspace_hits : services.stats.keyspace_misses);
+  const store::EntryRef entry = db().Lookup(key, {touch, ViewerOf(session)});
+  ++(entry ? services.stats.keyspace_hits : services.stats.keyspace_misses);
+  if (!entry) Notify('m', "keymiss", key);
   return entry;
 }
 
 store::EntryRef CommandContext::FindUntouched(std::string_view key) {
-  store::EntryRef entry = db().Lookup(key, {store::Touch::kNo, ViewerOf(session)});
-  if (row.has(kReadOnly)) ++(entry ? services.stats.keyspace_hits : services.stats.keyspace_misses);
+  const store::EntryRef entry = FindToInspect(key);
+  if (!entry) Notify('m', "keymiss", key);
+  return entry;
+}
+
+store::EntryRef CommandContext::FindToInspect(std::string_view key) {
+  const store::EntryRef entry = db().Lookup(key, {store::Touch::kNo, ViewerOf(session)});
+  ++(entry ? services.stats.keyspace_hits : services.stats.keyspace_misses);
   return entry;
 }
 
@@ -34,6 +41,10 @@ store::EntryRef CommandContext::FindForWrite(std::string_view key) {
 void CommandContext::PropagateIn(int db, std::span<const std::string_view> command) {
   propagation = Propagation::kOverridden;
   if (session.kind == SessionKind::kNormal) services.dispatcher.AlsoPropagate(db, command);
+}
+
+bool CommandContext::TellsOfNewKeys() const {
+  return (services.config.notify_keyspace_events & config::kNotifyNew) != 0;
 }
 
 void CommandContext::NotifyIn(int db, char event_class, std::string_view event, std::string_view key) {

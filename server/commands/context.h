@@ -34,11 +34,14 @@ struct CommandContext {
 
   store::Database& db() { return keyspace.db(session.db); }
 
-  // Reads keys as a client sees them: an expired key is missing. `touch` = false for OBJECT, TTL and the like.
-  // Counts keyspace hits and misses for commands that read (row flag kReadOnly).
+  // Reads keys as a client sees them: an expired key is missing. Counts keyspace hits and misses and tells of a miss
+  // ("keymiss"). For everything Redis looks up to read, in commands that write as well: the old value of GETSET, the
+  // sources of SINTERSTORE. FindUntouched: for TTL, EXISTS and the like, which are no use of the key.
   store::EntryRef Find(std::string_view key);
   store::EntryRef FindUntouched(std::string_view key);
-  // Like Find, for commands that will write: never counts hits.
+  // The same for OBJECT, which does not tell of misses.
+  store::EntryRef FindToInspect(std::string_view key);
+  // For keys that will be written: counts and tells nothing.
   store::EntryRef FindForWrite(std::string_view key);
 
   // What replicas and the AOF get. Nothing said: the command as it came, if it changed the keyspace.
@@ -60,6 +63,10 @@ struct CommandContext {
 
   enum class Propagation { kAsChanged, kOverridden, kForced, kReplicas };
   Propagation propagation = Propagation::kAsChanged;
+
+  // Whether anybody wants to hear "new". The keyspace's door tells it of keys that did not exist; commands for which
+  // Redis deletes the old key and adds another (RENAME, COPY REPLACE, SINTERSTORE ...) tell it of replaced ones too.
+  bool TellsOfNewKeys() const;
 
   // Keyspace events: `event` as Redis names it ("set", "del"), class letter as in notify-keyspace-events ('$', 'g', 'x' ...).
   void Notify(char event_class, std::string_view event, std::string_view key) { NotifyIn(session.db, event_class, event, key); }

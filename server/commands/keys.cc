@@ -44,12 +44,20 @@ void Touch(CommandContext& ctx) {
   ctx.reply.Integer(found);
 }
 
+// Whether a live key stands in a database that need not be the selected one.
+bool ExistsIn(CommandContext& ctx, int db, std::string_view key) {
+  const auto viewer = IsReplay(ctx.session) ? store::Viewer::kPrimary : store::Viewer::kClient;
+  return static_cast<bool>(ctx.keyspace.db(db).Lookup(key, {store::Touch::kNo, viewer}));
+}
+
 void RenameTo(CommandContext& ctx, bool replace) {
   const std::string_view from = ctx.argv[1], to = ctx.argv[2];
   if (!ctx.FindForWrite(from)) return ctx.reply.Error(kNoSuchKey);
   if (from == to) return replace ? ctx.reply.Ok() : ctx.reply.Integer(0);
   if (!replace && ctx.FindForWrite(to)) return ctx.reply.Integer(0);
+  const bool replaces = ctx.TellsOfNewKeys() && ExistsIn(ctx, ctx.session.db, to);
   if (!ctx.db().MoveEntry(from, ctx.db(), to)) return ctx.reply.Error(kOutOfMemory);
+  if (replaces) ctx.Notify('n', "new", to);
   ctx.Notify('g', "rename_from", from);
   ctx.Notify('g', "rename_to", to);
   replace ? ctx.reply.Ok() : ctx.reply.Integer(1);
@@ -57,12 +65,6 @@ void RenameTo(CommandContext& ctx, bool replace) {
 
 void Rename(CommandContext& ctx) { RenameTo(ctx, true); }
 void RenameNx(CommandContext& ctx) { RenameTo(ctx, false); }
-
-// Whether a live key stands in a database that need not be the selected one.
-bool ExistsIn(CommandContext& ctx, int db, std::string_view key) {
-  const auto viewer = IsReplay(ctx.session) ? store::Viewer::kPrimary : store::Viewer::kClient;
-  return static_cast<bool>(ctx.keyspace.db(db).Lookup(key, {store::Touch::kNo, viewer}));
-}
 
 void Copy(CommandContext& ctx) {
   int target = ctx.session.db;
@@ -82,9 +84,11 @@ void Copy(CommandContext& ctx) {
     return ctx.reply.Error("ERR Copying to another database is not allowed in cluster mode");
   const std::string_view from = ctx.argv[1], to = ctx.argv[2];
   if (target == ctx.session.db && from == to) return ctx.reply.Error(kSameObject);
-  if (!ctx.FindForWrite(from)) return ctx.reply.Integer(0);
-  if (!replace && ExistsIn(ctx, target, to)) return ctx.reply.Integer(0);
+  if (!ctx.Find(from)) return ctx.reply.Integer(0);
+  const bool replaces = (!replace || ctx.TellsOfNewKeys()) && ExistsIn(ctx, target, to);
+  if (!replace && replaces) return ctx.reply.Integer(0);
   if (!ctx.db().CopyEntry(from, ctx.keyspace.db(target), to)) return ctx.reply.Error(kOutOfMemory);
+  if (replaces) ctx.NotifyIn(target, 'n', "new", to);
   ctx.NotifyIn(target, 'g', "copy_to", to);
   ctx.reply.Integer(1);
 }

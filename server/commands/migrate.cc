@@ -47,7 +47,7 @@ bool ReadRequest(CommandContext& ctx, Migrator::Request& request) {
   request.host = ctx.argv[1];
   request.db = ctx.session.db;
   for (size_t i = first_key; i < end_of_keys; ++i)
-    if (ctx.FindForWrite(ctx.argv[i])) request.keys.emplace_back(ctx.argv[i]);
+    if (ctx.Find(ctx.argv[i])) request.keys.emplace_back(ctx.argv[i]);
   return true;
 }
 

@@ -23,7 +23,7 @@ using store::EntryRef;
 
 // The entry OBJECT and MEMORY USAGE are about; null is replied when it is missing. Looking does not count as use.
 EntryRef Subject(CommandContext& ctx) {
-  const EntryRef entry = ctx.FindUntouched(ctx.argv[2]);
+  const EntryRef entry = ctx.FindToInspect(ctx.argv[2]);
   if (!entry) ctx.reply.Null();
   return entry;
 }

@@ -113,7 +113,7 @@ void SetWithOptions(CommandContext& ctx) {
 
   const auto before_reply = ctx.reply.Defer();
   if (get || nx || xx) {
-    const EntryRef old = ctx.FindForWrite(key);
+    const EntryRef old = get ? ctx.Find(key) : ctx.FindForWrite(key);
     if (get) {
       if (!CheckString(ctx, old)) return;
       ReplyValue(ctx, old);
@@ -164,7 +164,7 @@ void Get(CommandContext& ctx) {
 
 void GetSet(CommandContext& ctx) {
   const std::string_view key = ctx.argv[1], value = ctx.argv[2];
-  const EntryRef old = ctx.FindForWrite(key);
+  const EntryRef old = ctx.Find(key);
   if (!CheckString(ctx, old)) return;
   const auto before_reply = ctx.reply.Defer();
   ReplyValue(ctx, old);
@@ -178,7 +178,7 @@ void GetSet(CommandContext& ctx) {
 
 void GetDel(CommandContext& ctx) {
   const std::string_view key = ctx.argv[1];
-  const EntryRef entry = ctx.FindForWrite(key);
+  const EntryRef entry = ctx.Find(key);
   if (!CheckString(ctx, entry)) return;
   ReplyValue(ctx, entry);
   if (!entry) return;
@@ -200,7 +200,7 @@ void GetEx(CommandContext& ctx) {
   }
   if (!args.ok()) return ctx.reply.Error(args.error());
   const std::string_view key = ctx.argv[1];
-  const EntryRef entry = ctx.FindForWrite(key);
+  const EntryRef entry = ctx.Find(key);
   if (!entry) return ctx.reply.Null();
   if (!CheckString(ctx, entry)) return;
   int64_t unix_ms = 0;

@@ -78,7 +78,9 @@ void Restore(CommandContext& ctx) {
     return ctx.reply.Ok();
   }
   const Expiry expiry = expiry_ms == 0 ? Expiry::None() : Expiry::AtMs(expiry_ms);
+  const bool replaces = options.replace && ctx.TellsOfNewKeys() && ctx.FindForWrite(key);
   if (!restored.Take().Store(ctx.db(), key, expiry)) return ctx.reply.Error(kOutOfMemory);
+  if (replaces) ctx.Notify('n', "new", key);
   if (options.idle_seconds) ctx.db().SetIdleSeconds(key, static_cast<uint64_t>(*options.idle_seconds));
   if (options.frequency) ctx.db().SetFrequency(key, static_cast<uint8_t>(*options.frequency));
   ctx.Notify('g', "restore", key);

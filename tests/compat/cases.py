@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs the hand-written scripts of cases/*.txt against two servers and compares every reply, in RESP2 and RESP3.
+"""Runs the hand-written scripts of cases/*.txt against two servers and compares every reply, in RESP2 and RESP3, and the
+keyspace events of every command (outside of clusters).
 
 A script is a list of cases; each starts with an empty keyspace and fresh connections.
 
@@ -9,10 +10,13 @@ A script is a list of cases; each starts with an empty keyspace and fresh connec
     b: GET key                         ... on another connection named b; in a cluster, names starting with "two" go to node 2
     ?sorted COMMAND INFO get           ... compared by the named hook of normalise.py instead of its default
     %raw 2 "PING\\r\\nPING\\r\\n"          raw bytes, two replies
+    b: %read 2                         the next two frames, pushes and messages included (answers of SUBSCRIBE and its kin
+                                       are read by themselves, one for each channel)
     %closed                            both servers close the connection
     %sleep 20                          milliseconds
     %scan MATCH a*                     SCAN until the cursor is 0; the sets of keys are compared
     %resp2  %resp3                     at the top of a case: only in this protocol
+    %deaf                              at the top of the script: nobody listens to keyspace events
 """
 
 import argparse
@@ -24,6 +28,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, ".."))
 import normalise
+from events import Listeners
 from pair import Pair
 from support import process
 from support.resp import encode, frame_value
@@ -69,7 +74,7 @@ def split_line(line):
 class Script:
     def __init__(self, path):
         self.path = path
-        self.cluster = False
+        self.cluster = self.deaf = False
         self.options = {}
         self.cases = []  # (name, protocols, [(line number, text)])
         with open(path, encoding="utf-8") as file:
@@ -83,6 +88,8 @@ class Script:
                     self.cases[-1][1] = (int(line[-1]),)
                 elif line == "%cluster":
                     self.cluster = True
+                elif line == "%deaf":
+                    self.deaf = True
                 elif line.startswith("%start "):
                     _, name, value = split_line(line)
                     self.options[name.decode()] = value.decode()
@@ -97,12 +104,16 @@ class Runner:
         self.commands = 0
         self.differences = []
         self.expected = {}
+        self.listeners = None if script.cluster or script.deaf else Listeners(pair)
 
     def run_case(self, name, protocol, lines):
         for side in (self.pair.a, self.pair.b):
             for server in side.servers:
                 with server.client() as client:
                     client("FLUSHALL")
+        if self.listeners is not None:
+            self.listeners.open()
+        self.comparable = True  # until a command that one of them does not know makes their contents differ
         self.connections = {}
         self.protocol = protocol
         where = ""
@@ -110,6 +121,8 @@ class Runner:
             for number, line in lines:
                 where = f"{os.path.basename(self.script.path)}:{number} ({name}, RESP{protocol}): {line}"
                 self.run_line(where, line)
+                if self.listeners is not None and (found := self.listeners.difference()) and self.comparable:
+                    self.note(where, split_line(line), found)
         except Exception as error:
             self.differences.append(f"{where}\n    {type(error).__name__}: {error}")
         for clients in self.connections.values():
@@ -143,10 +156,26 @@ class Runner:
                 client.send_raw(words[2])
             for _ in range(int(words[1])):
                 self.compare(where, [], hook, [client.read_frame() for client in clients])
+        elif directive == "%read":
+            frames = [("*", [client.read_any_frame() for _ in range(int(words[1]))]) for client in clients]
+            self.compare(where, words, hook, frames)
         else:
             for side, client in zip((self.pair.a, self.pair.b), clients):
                 client.send_raw(encode([side.fill_in(word) for word in words]))
-            self.compare(where, words, hook, [client.read_frame() for client in clients])
+            listening = words[0].lower().endswith(b"subscribe")
+            frames = [client.read_any_frame() if listening else client.read_frame() for client in clients]
+            self.compare(where, words, hook, frames)
+            if listening and all(frame[0] in "*>" for frame in frames):
+                for _ in words[2:]:
+                    self.compare(where, words, hook, [client.read_any_frame() for client in clients])
+
+    def note(self, where, words, difference):
+        """An event that only one server told, unless that is expected of the command."""
+        name = normalise.expected_event(words)
+        if name:
+            self.expected[name] = self.expected.get(name, 0) + 1
+        else:
+            self.differences.append(f"{where}\n    {difference}")
 
     def compare(self, where, words, hook, frames):
         self.commands += 1
@@ -156,6 +185,7 @@ class Runner:
         name = normalise.expected_difference(words, a, b)
         if name:
             self.expected[name] = self.expected.get(name, 0) + 1
+            self.comparable &= "unknown " not in normalise.text(a) + normalise.text(b)
             return
         self.differences.append(f"{where}\n    A {normalise.text(a)[:600]}\n    B {normalise.text(b)[:600]}")
 

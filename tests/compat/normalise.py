@@ -229,6 +229,18 @@ EXPECTED = [
 ]
 
 
+# (name, reason, command): commands whose keyspace events differ.
+EXPECTED_EVENTS = []
+
+
+def expected_event(arguments):
+    command = b" ".join(arguments).decode(errors="replace").upper()
+    for name, _, pattern in EXPECTED_EVENTS:
+        if re.search(pattern, command):
+            return name
+    return None
+
+
 def hook_for(arguments):
     words = [argument.decode(errors="replace").upper() for argument in arguments[:2]]
     if not words:

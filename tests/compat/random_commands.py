@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Sends the same random commands to two servers and compares what they answer and what they hold afterwards.
+"""Sends the same random commands to two servers and compares what they answer, which keyspace events they tell, and what
+they hold afterwards.
 
 A round starts with an empty keyspace. Replies are compared byte for byte as one block; only where the blocks differ are
 they parsed and compared one by one with the hooks of normalise.py. A round that differs is run again with fewer and fewer
@@ -15,6 +16,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, ".."))
 import normalise
+from events import Listeners
 from pair import Pair, exchange
 from support import process
 from support.rdb import make_dump
@@ -185,7 +187,7 @@ class Tester:
     def __init__(self, pair):
         self.pair = pair
         self.expected = {}
-        self.ignored = set()
+        self.listeners = Listeners(pair)
 
     def difference(self, protocol, commands):
         """Runs the commands on empty servers; what differs, as text, or None."""
@@ -193,6 +195,8 @@ class Tester:
         try:
             for client in clients:
                 client.ok("FLUSHALL")
+            self.listeners.difference()
+            self.comparable = True  # until an expected difference of replies lets the events differ too
             marker = b"$12\r\nend of round\r\n"
             # EXEC may be outstanding; DISCARD ends it, and either reply is compared like any other.
             tail = [[b"DISCARD"], [b"SELECT", b"0"]]
@@ -203,6 +207,8 @@ class Tester:
                 found = self.compare_replies(requests, blocks)
                 if found:
                     return found
+            if (found := self.listeners.difference()) and self.comparable:
+                return found
             return self.compare_keyspaces(clients)
         except (OSError, TimeoutError) as error:
             return f"{type(error).__name__}: {error}"
@@ -253,6 +259,7 @@ class Tester:
         name = normalise.expected_difference(command, a, b)
         if name:
             self.expected[name] = self.expected.get(name, 0) + 1
+            self.comparable = False
             return None
         return f"{show(command)}\n    A {normalise.text(a)[:500]}\n    B {normalise.text(b)[:500]}"
 

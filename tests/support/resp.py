@@ -168,12 +168,13 @@ class Client:
     def read_frame(self):
         """The next reply as a frame; pushes are put aside in `pushes`."""
         while True:
-            frame = self._read_any_frame()
+            frame = self.read_any_frame()
             if frame[0] != ">":
                 return frame
             self.pushes.append(frame_value(frame))
 
-    def _read_any_frame(self):
+    def read_any_frame(self):
+        """The next reply or push."""
         while True:
             if self._buffer:
                 try:
