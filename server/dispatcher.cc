@@ -354,6 +354,18 @@ void Dispatcher::OnExpired(int db, uint16_t, std::string_view key) {
   AlsoPropagate(db, command);
 }
 
+void Dispatcher::OnFieldsExpired(int db, uint16_t, std::string_view key, std::span<const std::string> fields,
+                                 Left left) {
+  services_.stats.expired_fields += fields.size();
+  if (services_.config.notify_keyspace_events != 0) {
+    services_.pubsub.NotifyKeyspace(db, 'h', "hexpired", key);
+    if (left == Left::kNothing) services_.pubsub.NotifyKeyspace(db, 'g', "del", key);
+  }
+  std::vector<std::string_view> command = {"HDEL", key};
+  command.insert(command.end(), fields.begin(), fields.end());
+  AlsoPropagate(db, command);
+}
+
 void Dispatcher::OnFlush(int db) {
   ++changes_;
   services_.stats.dirty += 1 + services_.keyspace.db(db).size();

@@ -52,6 +52,8 @@ class Dispatcher : public store::ChangeObserver {
   // The keyspace's door reports here: counts changes, propagates expiries and evictions.
   void OnChange(int db, uint16_t slot, std::string_view key, store::ChangeKind kind) override;
   void OnExpired(int db, uint16_t slot, std::string_view key) override;
+  void OnFieldsExpired(int db, uint16_t slot, std::string_view key, std::span<const std::string> fields,
+                       Left left) override;
   void OnFlush(int db) override;
   void OnSwap(int first, int second) override;
 

@@ -314,6 +314,7 @@ constexpr MetricRow kStatsRows[] = {
     {"sync_partial_ok", kCounter, Count<&Stats::sync_partial_ok>},
     {"sync_partial_err", kCounter, Count<&Stats::sync_partial_err>},
     {"expired_keys", kCounter, Count<&Stats::expired_keys>},
+    {"expired_subkeys", kCounter, Count<&Stats::expired_fields>},
     {"expired_stale_perc", kGauge, [](Source s) { return Real(Counters(s).expired_stale_percent); }},
     {"expired_time_cap_reached_count", kCounter, Count<&Stats::expired_time_cap_reached>},
     {"expire_cycle_cpu_milliseconds", kCounter, [](Source s) { return Uint(Counters(s).expire_cycle_us / 1000); }},

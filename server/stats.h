@@ -47,7 +47,7 @@ struct Stats {
   uint64_t net_input_bytes = 0, net_output_bytes = 0;
   uint64_t net_repl_input_bytes = 0, net_repl_output_bytes = 0;
   uint64_t keyspace_hits = 0, keyspace_misses = 0;
-  uint64_t expired_keys = 0, evicted_keys = 0, evicted_clients = 0;
+  uint64_t expired_keys = 0, expired_fields = 0, evicted_keys = 0, evicted_clients = 0;
   uint64_t expired_time_cap_reached = 0;
   double expired_stale_percent = 0;
   uint64_t expire_cycle_us = 0;

@@ -8,6 +8,7 @@
 
 #include "server/commands/edit.h"
 #include "server/commands/element_scan.h"
+#include "server/commands/hash_view.h"
 #include "server/commands/table.h"
 #include "server/store/hash_object.h"
 #include "server/values/limits.h"
@@ -34,7 +35,7 @@ void SetFields(CommandContext& ctx, bool counts) {
     return ctx.reply.Error(fmt::format("ERR wrong number of arguments for '{}' command", ctx.row.name));
   }
   const std::string_view key = ctx.argv[1];
-  const EntryRef entry = ctx.FindForWrite(key);
+  const EntryRef entry = FindHashForWrite(ctx, key);
   if (!CheckType(ctx, entry, store::Type::kHash)) return;
   Edit<Hash> hash(ctx, key, entry);
   const store::HashLimits limits = HashLimitsOf(ctx.services.config);
@@ -52,14 +53,14 @@ void HSet(CommandContext& ctx) { SetFields(ctx, true); }
 void HMSet(CommandContext& ctx) { SetFields(ctx, false); }
 
 void HGet(CommandContext& ctx) {
-  const EntryRef entry = ctx.Find(ctx.argv[1]);
-  if (!CheckType(ctx, entry, store::Type::kHash)) return;
-  ReplyField(ctx, ValueOf<Hash>(entry), ctx.argv[2]);
+  const HashView view(ctx, ctx.argv[1]);
+  if (!view.ok()) return;
+  ReplyField(ctx, view.get(), ctx.argv[2]);
 }
 
 void HDel(CommandContext& ctx) {
   const std::string_view key = ctx.argv[1];
-  const EntryRef entry = ctx.FindForWrite(key);
+  const EntryRef entry = FindHashForWrite(ctx, key);
   if (!CheckType(ctx, entry, store::Type::kHash)) return;
   if (!entry) return ctx.reply.Integer(0);
   Edit<Hash> hash(ctx, key, entry);
@@ -72,16 +73,16 @@ void HDel(CommandContext& ctx) {
 }
 
 void HLen(CommandContext& ctx) {
-  const EntryRef entry = ctx.Find(ctx.argv[1]);
-  if (!CheckType(ctx, entry, store::Type::kHash)) return;
-  ctx.reply.Integer(entry ? static_cast<int64_t>(entry.object()->size()) : 0);
+  const HashView view(ctx, ctx.argv[1]);
+  if (!view.ok()) return;
+  ctx.reply.Integer(view.get() != nullptr ? static_cast<int64_t>(view.get()->size()) : 0);
 }
 
 void HGetAll(CommandContext& ctx) {
-  const EntryRef entry = ctx.Find(ctx.argv[1]);
-  if (!CheckType(ctx, entry, store::Type::kHash)) return;
-  if (!entry) return ctx.reply.Map(0);
-  const Hash& hash = *ValueOf<Hash>(entry);
+  const HashView view(ctx, ctx.argv[1]);
+  if (!view.ok()) return;
+  if (view.get() == nullptr) return ctx.reply.Map(0);
+  const Hash& hash = *view.get();
   ctx.reply.Map(static_cast<int64_t>(hash.size()));
   IntScratch scratch;
   for (auto at = hash.elements().Begin(); at.valid(); at.Next()) {
@@ -92,7 +93,7 @@ void HGetAll(CommandContext& ctx) {
 
 void HSetNx(CommandContext& ctx) {
   const std::string_view key = ctx.argv[1];
-  const EntryRef entry = ctx.FindForWrite(key);
+  const EntryRef entry = FindHashForWrite(ctx, key);
   if (!CheckType(ctx, entry, store::Type::kHash)) return;
   if (entry && ValueOf<Hash>(entry)->Find(ctx.argv[2]).valid()) return ctx.reply.Integer(0);
   Edit<Hash> hash(ctx, key, entry);
@@ -103,24 +104,24 @@ void HSetNx(CommandContext& ctx) {
 }
 
 void HMGet(CommandContext& ctx) {
-  const EntryRef entry = ctx.Find(ctx.argv[1]);
-  if (!CheckType(ctx, entry, store::Type::kHash)) return;
+  const HashView view(ctx, ctx.argv[1]);
+  if (!view.ok()) return;
   const Argv fields = ctx.argv.subspan(2);
   ctx.reply.Array(static_cast<int64_t>(fields.size()));
-  for (std::string_view field : fields) ReplyField(ctx, ValueOf<Hash>(entry), field);
+  for (std::string_view field : fields) ReplyField(ctx, view.get(), field);
 }
 
 void HExists(CommandContext& ctx) {
-  const EntryRef entry = ctx.Find(ctx.argv[1]);
-  if (!CheckType(ctx, entry, store::Type::kHash)) return;
-  ctx.reply.Integer(entry && ValueOf<Hash>(entry)->Find(ctx.argv[2]).valid());
+  const HashView view(ctx, ctx.argv[1]);
+  if (!view.ok()) return;
+  ctx.reply.Integer(view.get() != nullptr && view.get()->Find(ctx.argv[2]).valid());
 }
 
 void HStrLen(CommandContext& ctx) {
-  const EntryRef entry = ctx.Find(ctx.argv[1]);
-  if (!CheckType(ctx, entry, store::Type::kHash)) return;
-  if (!entry) return ctx.reply.Integer(0);
-  const auto found = ValueOf<Hash>(entry)->Find(ctx.argv[2]);
+  const HashView view(ctx, ctx.argv[1]);
+  if (!view.ok()) return;
+  if (view.get() == nullptr) return ctx.reply.Integer(0);
+  const auto found = view.get()->Find(ctx.argv[2]);
   IntScratch scratch;
   ctx.reply.Integer(found.valid() ? static_cast<int64_t>(Hash::ValueOf(found.element()).Text(scratch).size()) : 0);
 }
@@ -129,7 +130,7 @@ void HIncrBy(CommandContext& ctx) {
   const std::string_view key = ctx.argv[1], field = ctx.argv[2];
   int64_t amount, value = 0;
   if (!ReadInteger(ctx, ctx.argv[3], amount)) return;
-  const EntryRef entry = ctx.FindForWrite(key);
+  const EntryRef entry = FindHashForWrite(ctx, key);
   if (!CheckType(ctx, entry, store::Type::kHash)) return;
   if (const Hash* hash = ValueOf<Hash>(entry)) {
     if (const auto found = hash->Find(field); found.valid()) {
@@ -141,7 +142,7 @@ void HIncrBy(CommandContext& ctx) {
   if (__builtin_add_overflow(value, amount, &value))
     return ctx.reply.Error("ERR increment or decrement would overflow");
   Edit<Hash> hash(ctx, key, entry);
-  (void)hash->Set(field, NumberText(value), HashLimitsOf(ctx.services.config));
+  (void)hash->Update(field, NumberText(value), HashLimitsOf(ctx.services.config));
   if (!hash.Commit()) return;
   ctx.Notify('h', "hincrby", key);
   ctx.reply.Integer(value);
@@ -152,7 +153,7 @@ void HIncrByFloat(CommandContext& ctx) {
   const auto amount = protocol::ParseLongDouble(ctx.argv[3]);
   if (!amount) return ctx.reply.Error(kNotAFloat);
   if (std::isnan(*amount) || std::isinf(*amount)) return ctx.reply.Error("ERR value is NaN or Infinity");
-  const EntryRef entry = ctx.FindForWrite(key);
+  const EntryRef entry = FindHashForWrite(ctx, key);
   if (!CheckType(ctx, entry, store::Type::kHash)) return;
   long double sum = *amount;
   if (const Hash* hash = ValueOf<Hash>(entry)) {
@@ -166,7 +167,7 @@ void HIncrByFloat(CommandContext& ctx) {
   if (std::isnan(sum) || std::isinf(sum)) return ctx.reply.Error("ERR increment would produce NaN or Infinity");
   const std::string text = protocol::LongDoubleText(sum);
   Edit<Hash> hash(ctx, key, entry);
-  (void)hash->Set(field, text, HashLimitsOf(ctx.services.config));
+  (void)hash->Update(field, text, HashLimitsOf(ctx.services.config));
   if (!hash.Commit()) return;
   ctx.Notify('h', "hincrbyfloat", key);
   // The sum, not the amount: floating point may differ between machines.
@@ -177,10 +178,10 @@ void HIncrByFloat(CommandContext& ctx) {
 enum class Wanted : uint8_t { kFields, kValues };
 
 void ReplyAll(CommandContext& ctx, Wanted wanted) {
-  const EntryRef entry = ctx.Find(ctx.argv[1]);
-  if (!CheckType(ctx, entry, store::Type::kHash)) return;
-  if (!entry) return ctx.reply.Array(0);
-  const Hash& hash = *ValueOf<Hash>(entry);
+  const HashView view(ctx, ctx.argv[1]);
+  if (!view.ok()) return;
+  if (view.get() == nullptr) return ctx.reply.Array(0);
+  const Hash& hash = *view.get();
   ctx.reply.Array(static_cast<int64_t>(hash.size()));
   IntScratch scratch;
   for (auto at = hash.elements().Begin(); at.valid(); at.Next()) {
@@ -194,12 +195,12 @@ void HVals(CommandContext& ctx) { ReplyAll(ctx, Wanted::kValues); }
 void HScan(CommandContext& ctx) {
   const std::optional<uint64_t> cursor = ReadCursor(ctx.argv[2]);
   if (!cursor) return ctx.reply.Error("ERR invalid cursor");
-  const EntryRef entry = ctx.Find(ctx.argv[1]);
-  if (!entry) return ReplyEmptyScan(ctx);
-  if (!CheckType(ctx, entry, store::Type::kHash)) return;
+  const HashView view(ctx, ctx.argv[1]);
+  if (!view.ok()) return;
+  if (view.get() == nullptr) return ReplyEmptyScan(ctx);
   ElementScan scan{.position = *cursor};
   if (!ReadElementScan(ctx, scan, true)) return;
-  const Hash& hash = *ValueOf<Hash>(entry);
+  const Hash& hash = *view.get();
   ReplyElementScan(ctx, scan, [&](uint64_t position, int64_t& looked_at, int64_t& found) {
     return hash.elements().ScanLeaf(position, [&](const uint8_t* element) {
       ++looked_at;
@@ -231,10 +232,10 @@ void HRandField(CommandContext& ctx) {
     }
     if (!args.ok()) return ctx.reply.Error(args.error());
   }
-  const EntryRef entry = ctx.Find(ctx.argv[1]);
-  if (!CheckType(ctx, entry, store::Type::kHash)) return;
-  if (!entry) return one ? ctx.reply.Null() : ctx.reply.Array(0);
-  const Hash& hash = *ValueOf<Hash>(entry);
+  const HashView view(ctx, ctx.argv[1]);
+  if (!view.ok()) return;
+  if (view.get() == nullptr) return one ? ctx.reply.Null() : ctx.reply.Array(0);
+  const Hash& hash = *view.get();
   const uint64_t size = hash.size();
   const auto tell = [&](const store::ElementTree::Cursor& at) {
     IntScratch scratch;

@@ -39,6 +39,7 @@ CommandTable::CommandTable() {
            DurabilityCommands(),
            ExpiryCommands(),
            HashCommands(),
+           HashExpiryCommands(),
            IntrospectionCommands(),
            KeyCommands(),
            LatencyCommands(),

@@ -4,6 +4,7 @@
 
 #include "server/store/check.h"
 #include "server/store/entry_block.h"
+#include "server/store/hash_object.h"
 #include "server/store/keyspace.h"
 #include "server/store/keyspace_tables.h"
 #include "server/store/snapshot.h"
@@ -257,8 +258,33 @@ bool Database::SetObject(const KeyRef& key, std::unique_ptr<Object> object, Expi
     return false;
   }
   context().heap_bytes += object->MemoryBytes();
+  NoteElementExpiry(ready, *object);
   (void)object.release();
   return true;
+}
+
+void Database::NoteElementExpiry(const KeyRef& key, const Object& object) {
+  const int64_t at_ms = object.FirstElementExpiryMs();
+  if (at_ms == kNoExpiry) return;
+  keyspace_.internals_->element_expiries.insert({at_ms, index_, std::string(key.text())});
+}
+
+bool Database::ExpireElements(const KeyRef& key, size_t limit) {
+  const EntryRef entry = Peek(key);
+  if (!entry) return false;
+  const Object* found = entry.object();
+  if (found == nullptr || found->type() != Type::kHash || keyspace_.expiry_mode_ != ExpiryMode::kDeleteExpired) return true;
+  const int64_t first_ms = found->FirstElementExpiryMs();
+  if (first_ms == kNoExpiry || first_ms >= keyspace_.now_ms_) return true;
+  auto* hash = static_cast<Hash*>(BeginEdit(key));
+  if (hash == nullptr) return false;  // the key itself had expired
+  const std::vector<std::string> fields = hash->EraseDue(keyspace_.now_ms_, limit);
+  const KeyRef ready = Resolve(key);
+  for (ChangeObserver* observer : keyspace_.observers_) {
+    observer->OnFieldsExpired(index_, ready.slot(), ready.text(), fields,
+                              hash->size() == 0 ? ChangeObserver::Left::kNothing : ChangeObserver::Left::kSome);
+  }
+  return EndEdit(key, Edited::kYes);
 }
 
 Object* Database::BeginEdit(const KeyRef& key) {
@@ -277,6 +303,7 @@ bool Database::EndEdit(const KeyRef& key, Edited edited) {
   const EntryRef entry = At(place);
   const Object* object = entry.object();
   context().heap_bytes += object->MemoryBytes() - edited_bytes_;
+  NoteElementExpiry(ready, *object);
   if (edited == Edited::kNo) return true;
   if (object->size() == 0 && object->type() != Type::kStream) {
     EraseFound(ready, place, ChangeKind::kDeleted);
@@ -366,6 +393,7 @@ bool Database::MoveEntry(const KeyRef& from, Database& target, const KeyRef& to,
                    target_place != nullptr ? ChangeKind::kOverwritten : ChangeKind::kCreated) == 0) {
     return false;
   }
+  if (const Object* object = entry.object()) target.NoteElementExpiry(destination, *object);
   place = TableOf(source).Find(context(), source.hash(), source.text());
   STORE_CHECK(place != nullptr && *place == handle);
   EraseFound(source, place, ChangeKind::kMovedAway, ValueFate::kKeep);

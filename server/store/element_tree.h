@@ -53,6 +53,7 @@ class ElementTree {
   ElementTree& operator=(ElementTree&& other) noexcept;
   ElementTree Clone() const;
 
+  uint32_t seed() const { return seed_; }
   uint64_t count() const;
   bool empty() const { return root_ == nullptr; }
   // Heap bytes of all nodes, shared ones included.

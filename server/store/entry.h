@@ -43,6 +43,8 @@ class Object {
   // A value of its own with the same elements. O(1) for large values: what is equal is shared until one of them changes.
   // The clone may be used and destroyed on another thread.
   virtual std::unique_ptr<Object> Clone() const = 0;
+  // When the first of its elements expires (hash fields), in unix milliseconds; kNoExpiry: none does. O(log n).
+  virtual int64_t FirstElementExpiryMs() const { return -1; }
   // What destroying it costs, in allocations to be freed; from kReclaimEffortMin on (reclaimer.h) the destructor runs on
   // another thread. O(1).
   virtual size_t FreeEffort() const { return 1; }

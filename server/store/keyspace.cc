@@ -102,6 +102,12 @@ uint64_t Keyspace::size() const {
 void Keyspace::Swap(int first, int second) {
   if (first == second) return;
   std::swap(databases_[first]->tables_, databases_[second]->tables_);
+  std::set<Internals::ElementExpiry> expiries;
+  for (auto node : internals_->element_expiries) {
+    if (node.db == first || node.db == second) node.db = first + second - node.db;
+    expiries.insert(std::move(node));
+  }
+  internals_->element_expiries = std::move(expiries);
   for (ChangeObserver* observer : observers_) observer->OnSwap(first, second);
 }
 
@@ -122,6 +128,8 @@ ExpireResult Keyspace::ExpireStep(size_t entry_budget) {
     }
     result.more_due = false;
   }
+  result.expired = ExpireElementsStep(entry_budget, &result.more_due);
+  if (result.more_due) return result;
   size_t cost_budget = kExpireCostMax;
   for (size_t i = 0; i < databases_.size(); ++i) {
     Database& database = *databases_[expire_db_];
@@ -134,6 +142,22 @@ ExpireResult Keyspace::ExpireStep(size_t entry_budget) {
     }
   }
   return result;
+}
+
+// The number of objects looked at. A large hash whose fields are all due is emptied in several steps.
+size_t Keyspace::ExpireElementsStep(size_t budget, bool* more_due) {
+  constexpr size_t kElementsAtOnce = 100;
+  auto& expiries = internals_->element_expiries;
+  size_t looked_at = 0;
+  for (; !expiries.empty() && expiries.begin()->at_ms < now_ms_; ++looked_at) {
+    if (looked_at * kElementsAtOnce >= budget) {
+      *more_due = true;
+      break;
+    }
+    const auto node = expiries.extract(expiries.begin());
+    (void)databases_[node.value().db]->ExpireElements(node.value().key, kElementsAtOnce);
+  }
+  return looked_at;
 }
 
 bool Keyspace::FreeStep(size_t entry_budget) {

@@ -52,6 +52,11 @@ class ChangeObserver {
   virtual void OnChange(int db, uint16_t slot, std::string_view key, ChangeKind kind) = 0;
   // The key was found past its expiry and has been deleted (lazily or by the cycle); propagate a DEL. OnChange follows.
   virtual void OnExpired(int /*db*/, uint16_t /*slot*/, std::string_view /*key*/) {}
+  // These fields of a hash were found past their expiry and have been deleted, maybe all it had; propagate an HDEL.
+  // OnChange follows.
+  enum class Left : uint8_t { kNothing, kSome };
+  virtual void OnFieldsExpired(int /*db*/, uint16_t /*slot*/, std::string_view /*key*/,
+                               std::span<const std::string> /*fields*/, Left /*left*/) {}
   // Before all keys of `db` go away at once (keys can still be looked up). Called for empty databases too.
   virtual void OnFlush(int /*db*/) {}
   // Before all keys of a slot go away at once.
@@ -168,6 +173,9 @@ class Database {
   Object* BeginEdit(const KeyRef& key);
   enum class Edited : uint8_t { kNo, kYes };
   bool EndEdit(const KeyRef& key, Edited edited);
+  // Deletes up to `limit` elements of the object under `key` whose own time has come (hash fields), as a change of its
+  // own; in kDeleteExpired mode only. False when the key is gone afterwards, or was.
+  bool ExpireElements(const KeyRef& key, size_t limit = SIZE_MAX);
   // False when the key is missing (or, for SetExpiry, out of memory). A time in the past only sets the expiry.
   bool SetExpiry(const KeyRef& key, int64_t unix_ms);
   bool ClearExpiry(const KeyRef& key);
@@ -239,6 +247,8 @@ class Database {
   enum class ValueFate : uint8_t { kFree, kKeep };
   void EraseFound(const KeyRef& key, uint32_t* place, ChangeKind kind, ValueFate fate = ValueFate::kFree);
   size_t ExpireStep(size_t entry_budget, size_t& cost_budget, bool force, bool* more_due);
+  // Remembers when the first element of an object expires, for the active expiry.
+  void NoteElementExpiry(const KeyRef& key, const Object& object);
 
   Keyspace& keyspace_;
   int index_;
@@ -342,6 +352,7 @@ class Keyspace {
   friend class Database;
   friend class Snapshot;
   struct Internals;
+  size_t ExpireElementsStep(size_t budget, bool* more_due);
 
   KeyspaceOptions options_;
   int64_t now_ms_ = 0;

@@ -4,7 +4,10 @@
 
 #include <array>
 #include <cstdint>
+#include <compare>
 #include <memory>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "server/store/context.h"
@@ -69,7 +72,17 @@ struct Keyspace::Internals {
     bool HeldBySnapshot() const { return all.use_count() > 1 || one.use_count() > 1; }
   };
 
+  // An object of whose elements one may expire at `at_ms`. Entries outlive what they speak of: whoever finds one due looks
+  // whether it is still true.
+  struct ElementExpiry {
+    int64_t at_ms;
+    int db;
+    std::string key;
+    auto operator<=>(const ElementExpiry&) const = default;
+  };
+
   StoreContext context;
+  std::set<ElementExpiry> element_expiries;
   std::vector<Grave> graveyard;
   uint64_t doomed_keys = 0;
   uint64_t freed_keys = 0;

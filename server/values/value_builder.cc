@@ -41,10 +41,11 @@ void ValueBuilder::BeginHash(const EntryHeader& header, uint64_t, bool) {
   Begin(header, std::make_unique<store::Hash>(seed_));
 }
 
-void ValueBuilder::Pair(std::string_view field, std::string_view value, int64_t) {
+void ValueBuilder::Pair(std::string_view field, std::string_view value, int64_t expiry_ms) {
   if (As<store::Hash>().Set(field, value, HashLimitsOf(config_)) != store::Hash::SetResult::kAdded) {
     Fail("a hash field stands twice");
   }
+  if (expiry_ms != persistence::kNoExpiry) As<store::Hash>().SetExpiry(field, expiry_ms);
 }
 
 void ValueBuilder::BeginSet(const EntryHeader& header, uint64_t count) {

@@ -24,7 +24,7 @@ class TreeWalk final : public ValueWalk {
     begun_ = true;
     for (; at_.valid(); at_.Next()) {
       if (parts-- == 0) return true;
-      Shape::Tell(at_.element(), visitor);
+      Shape::Tell(value_, at_.element(), visitor);
     }
     visitor.EndValue();
     return false;
@@ -39,11 +39,12 @@ class TreeWalk final : public ValueWalk {
 
 struct HashShape {
   static void Begin(const store::Hash& hash, const EntryHeader& header, SnapshotVisitor& visitor) {
-    visitor.BeginHash(header, hash.size(), false);
+    visitor.BeginHash(header, hash.size(), hash.expiring_count() > 0);
   }
-  static void Tell(const uint8_t* element, SnapshotVisitor& visitor) {
-    store::IntScratch field, value;
-    visitor.Pair(store::Unpack(element).Text(field), store::Hash::ValueOf(element).Text(value));
+  static void Tell(const store::Hash& hash, const uint8_t* element, SnapshotVisitor& visitor) {
+    store::IntScratch field_scratch, value_scratch;
+    const std::string_view field = store::Unpack(element).Text(field_scratch);
+    visitor.Pair(field, store::Hash::ValueOf(element).Text(value_scratch), hash.ExpiryOf(field));
   }
 };
 
