@@ -52,7 +52,7 @@ struct SortedSetShape {
   static void Begin(const store::SortedSet& set, const EntryHeader& header, SnapshotVisitor& visitor) {
     visitor.BeginSortedSet(header, set.size());
   }
-  static void Tell(const uint8_t* element, SnapshotVisitor& visitor) {
+  static void Tell(const auto& /*value*/, const uint8_t* element, SnapshotVisitor& visitor) {
     store::IntScratch member;
     visitor.Scored(store::SortedSet::MemberOf(element).Text(member), store::SortedSet::ScoreOf(element));
   }
