@@ -53,9 +53,8 @@ Value Listened(Source s) {
 double Ratio(uint64_t a, uint64_t b) { return b == 0 ? 0 : static_cast<double>(a) / static_cast<double>(b); }
 uint64_t Difference(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 uint64_t Peak(Source s) { return std::max<uint64_t>(Counters(s).peak_memory, s.used_memory); }
-uint64_t Dataset(Source s) {
-  return std::min<uint64_t>(s.used_memory, s.keyspace_memory.entry_bytes + s.keyspace_memory.heap_bytes);
-}
+uint64_t Dataset(Source s) { return s.dataset_bytes(); }
+uint64_t Startup(Source s) { return s.services.memory == nullptr ? 0 : s.services.memory->startup_bytes(); }
 
 std::string OperatingSystem() {
   utsname name;
@@ -152,11 +151,10 @@ constexpr MetricRow kMemoryRows[] = {
     {"used_memory_peak_perc", kText,
      [](Source s) -> Value { return fmt::format("{:.2f}%", 100 * Ratio(s.used_memory, Peak(s))); }},
     {"used_memory_overhead", kGauge, [](Source s) { return Uint(s.used_memory - Dataset(s)); }},
-    {"used_memory_startup", kGauge,
-     [](Source s) { return Uint(s.services.memory == nullptr ? 0 : s.services.memory->startup_bytes()); }},
+    {"used_memory_startup", kGauge, [](Source s) { return Uint(Startup(s)); }},
     {"used_memory_dataset", kGauge, [](Source s) { return Uint(Dataset(s)); }},
     {"used_memory_dataset_perc", kText,
-     [](Source s) -> Value { return fmt::format("{:.2f}%", 100 * Ratio(Dataset(s), s.used_memory)); }},
+     [](Source s) -> Value { return fmt::format("{:.2f}%", 100 * std::min(1.0, Ratio(Dataset(s), Difference(s.used_memory, Startup(s))))); }},
     {"allocator_allocated", kGauge, [](Source s) { return Uint(s.memory.allocated); }},
     {"allocator_active", kGauge, [](Source s) { return Uint(s.memory.active); }},
     {"allocator_resident", kGauge, [](Source s) { return Uint(s.memory.resident); }},
@@ -267,7 +265,7 @@ constexpr MetricRow kPersistenceRows[] = {
     {"aof_current_rewrite_time_sec", kGauge, Persistence<&P::aof_current_rewrite_time_s>},
     {"aof_last_bgrewrite_status", kText, [](Source s) { return State(s.persistence.aof_last_bgrewrite_ok); }},
     {"aof_rewrites", kCounter, Persistence<&P::aof_rewrites>},
-    {"aof_rewrites_consecutive_failures", kGauge, Zero},
+    {"aof_rewrites_consecutive_failures", kGauge, Persistence<&P::aof_rewrites_failed_in_a_row>},
     {"aof_last_write_status", kText, [](Source s) { return State(s.persistence.aof_last_write_ok); }},
     {"aof_last_cow_size", kGauge, Zero},
     {"module_fork_in_progress", kGauge, Zero},

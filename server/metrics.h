@@ -3,6 +3,7 @@
 // Source of names and order: INFO of Redis 7.2.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -26,6 +27,10 @@ struct MetricSources {
   Now now;
   MemoryUsage memory;
   store::KeyspaceMemory keyspace_memory;
+  // Keys and values; the rest is tables, clients, buffers, the server itself.
+  uint64_t dataset_bytes() const {
+    return std::min<uint64_t>(used_memory, keyspace_memory.entry_bytes + keyspace_memory.heap_bytes);
+  }
   uint64_t used_memory;  // as MemoryMeter says
   Durability::Figures persistence;
   Replication::Figures replication;

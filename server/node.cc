@@ -358,6 +358,7 @@ int Node::Run(const std::function<void()>& when_listening) {
       return 1;
     }
   }
+  p.memory.MarkStartup();
   when_listening();
   const std::string error = p.durability.LoadAtStart();
   if (p.loop.stopped()) return p.lifecycle.exit_code();

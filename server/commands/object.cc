@@ -1,14 +1,17 @@
 // Looking into how values are kept: OBJECT, and MEMORY for the server's memory as a whole.
-// MEMORY tells what this server knows; figures of Redis that have no counterpart here are left out.
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <limits>
 #include <string>
 
+#include "server/clients.h"
 #include "server/commands/data.h"
 #include "server/commands/table.h"
+#include "server/config/config.h"
+#include "server/memory_meter.h"
 #include "server/memory_usage.h"
+#include "server/metrics.h"
 #include "server/stats.h"
 
 // Present only when jemalloc is linked.
@@ -96,12 +99,15 @@ void MemoryUsageOfKey(CommandContext& ctx) {
 }
 
 void MemoryStats(CommandContext& ctx) {
-  const store::KeyspaceMemory memory = ctx.keyspace.memory();
-  const MemoryUsage usage = ReadMemoryUsage();
-  const size_t total = usage.allocated + memory.resident_bytes;  // the store's pages do not come from the allocator
-  const size_t peak = std::max(ctx.services.stats.peak_memory, total);
+  const MetricSources sources(ctx.services, ctx.now);
+  const store::KeyspaceMemory& memory = sources.keyspace_memory;
+  const MemoryUsage& usage = sources.memory;
+  const uint64_t total = sources.used_memory;
+  const uint64_t startup = ctx.services.memory == nullptr ? 0 : ctx.services.memory->startup_bytes();
+  const uint64_t peak = std::max<uint64_t>(ctx.services.stats.peak_memory, total);
   const uint64_t keys = ctx.keyspace.size();
-  const size_t dataset = memory.entry_bytes + memory.heap_bytes;
+  const uint64_t dataset = sources.dataset_bytes();
+  const uint64_t net = total - std::min(total, startup);
   int databases = 0;
   for (int i = 0; i < ctx.keyspace.database_count(); ++i) databases += ctx.keyspace.db(i).size() != 0 ? 1 : 0;
 
@@ -110,48 +116,98 @@ void MemoryStats(CommandContext& ctx) {
     reply.Bulk(name);
     reply.Integer(static_cast<int64_t>(value));
   };
-  const auto ratio = [&](std::string_view name, double value) {
+  const auto ratio = [&](std::string_view name, uint64_t part, uint64_t whole, int factor = 1) {
     reply.Bulk(name);
-    reply.Double(value);
+    reply.Double(whole == 0 ? 0 : factor * static_cast<double>(part) / static_cast<double>(whole));
   };
-  reply.Map(12 + databases);
+  reply.Map(27 + databases);
   number("peak.allocated", peak);
   number("total.allocated", total);
+  number("startup.allocated", startup);
+  number("replication.backlog", sources.replication.backlog_active ? sources.replication.backlog_size : 0);
+  number("clients.slaves", sources.replica_client_bytes);
+  number("clients.normal", sources.normal_client_bytes);
+  number("cluster.links", 0);
+  number("aof.buffer", sources.persistence.aof_buffer_length);
+  number("lua.caches", 0);
+  number("functions.caches", 0);
   for (int i = 0; i < ctx.keyspace.database_count(); ++i) {
-    if (ctx.keyspace.db(i).size() == 0) continue;
-    // The tables of all databases are counted together; each shows its share by keys.
+    const uint64_t size = ctx.keyspace.db(i).size();
+    if (size == 0) continue;
+    // The tables of all databases are counted together; each shows its share by keys. Expiries and slots need no tables of
+    // their own.
     reply.Bulk(fmt::format("db.{}", i));
-    reply.Map(1);
+    reply.Map(3);
     number("overhead.hashtable.main",
-           static_cast<uint64_t>(static_cast<double>(memory.table_bytes) *
-                                 static_cast<double>(ctx.keyspace.db(i).size()) / static_cast<double>(keys)));
+           static_cast<uint64_t>(static_cast<double>(memory.table_bytes) * static_cast<double>(size) /
+                                 static_cast<double>(keys)));
+    number("overhead.hashtable.expires", 0);
+    number("overhead.hashtable.slot-to-keys", 0);
   }
-  number("overhead.total", total - std::min(total, dataset));
+  number("overhead.total", total - dataset);
   number("keys.count", keys);
-  number("keys.bytes-per-key", keys == 0 ? 0 : memory.total() / keys);
+  number("keys.bytes-per-key", keys == 0 ? 0 : net / keys);
   number("dataset.bytes", dataset);
-  ratio("dataset.percentage", total == 0 ? 0 : 100.0 * static_cast<double>(dataset) / static_cast<double>(total));
-  ratio("peak.percentage", peak == 0 ? 0 : 100.0 * static_cast<double>(total) / static_cast<double>(peak));
+  ratio("dataset.percentage", dataset, net, 100);
+  ratio("peak.percentage", total, peak, 100);
   number("allocator.allocated", usage.allocated);
   number("allocator.active", usage.active);
   number("allocator.resident", usage.resident);
-  ratio("fragmentation", total == 0 ? 0 : static_cast<double>(usage.rss) / static_cast<double>(total));
+  // The process is more than the allocator's part: the keyspace's pages are mapped by the keyspace itself.
+  const auto difference = [&](std::string_view name, size_t a, size_t b) {
+    reply.Bulk(name);
+    reply.Integer(static_cast<int64_t>(a) - static_cast<int64_t>(b));
+  };
+  ratio("allocator-fragmentation.ratio", usage.active, usage.allocated);
+  difference("allocator-fragmentation.bytes", usage.active, usage.allocated);
+  ratio("allocator-rss.ratio", usage.resident, usage.active);
+  difference("allocator-rss.bytes", usage.resident, usage.active);
+  ratio("rss-overhead.ratio", usage.rss, usage.resident);
+  difference("rss-overhead.bytes", usage.rss, usage.resident);
+  ratio("fragmentation", usage.rss, total);
+  difference("fragmentation.bytes", usage.rss, total);
 }
 
 void MemoryDoctor(CommandContext& ctx) {
-  const store::KeyspaceMemory memory = ctx.keyspace.memory();
-  const size_t total = AllocatedBytes() + memory.resident_bytes;
-  if (total < size_t{5} << 20)
+  const MetricSources sources(ctx.services, ctx.now);
+  const uint64_t total = sources.used_memory;
+  if (total < uint64_t{5} << 20)
     return ctx.reply.Verbatim("txt", "There is too little in memory to say anything about it.\n");
   std::string text;
+  const store::KeyspaceMemory& memory = sources.keyspace_memory;
+  const config::Config& config = ctx.services.config;
+  const auto mib = [](uint64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
   if (ctx.services.stats.peak_memory > total + total / 2)
-    text += "Memory use was more than half as high again as it is now; pages freed since may still be resident.\n";
+    text += fmt::format(
+        "- Peak: {:.1f} MiB were used once, {:.1f} MiB now. Pages freed since may still be resident; MEMORY PURGE gives back "
+        "what it can.\n",
+        mib(ctx.services.stats.peak_memory), mib(total));
   if (memory.resident_bytes > memory.entry_bytes + memory.entry_bytes / 2 + (size_t{8} << 20))
-    text += "Much of the pages for entries is free: keys were deleted, and new ones will fill the gaps.\n";
+    text += fmt::format(
+        "- Gaps: of {:.1f} MiB of pages for small entries {:.1f} MiB are in use. Keys were deleted; new ones fill the gaps.\n",
+        mib(memory.resident_bytes), mib(memory.entry_bytes));
+  const MemoryUsage& usage = sources.memory;
+  if (usage.active > usage.allocated + usage.allocated * 2 / 5 + (size_t{10} << 20))
+    text += fmt::format(
+        "- Fragmentation: the allocator holds {:.1f} MiB in pages for {:.1f} MiB handed out. Values of changing size do this.\n",
+        mib(usage.active), mib(usage.allocated));
+  const size_t clients = std::max<size_t>(ctx.services.clients.size(), 1);
+  if (sources.normal_client_bytes / clients > 200 << 10)
+    text += fmt::format(
+        "- Clients: they hold {:.0f} KiB each on average: large replies that are read slowly. CLIENT LIST (tot-mem) names "
+        "them; maxmemory-clients and client-output-buffer-limit bound them.\n",
+        static_cast<double>(sources.normal_client_bytes) / 1024 / static_cast<double>(clients));
+  if (sources.replica_client_bytes > 10 << 20)
+    text += fmt::format("- Replicas: {:.1f} MiB wait to be sent to them: they, or the network, do not keep up.\n",
+                        mib(sources.replica_client_bytes));
+  if (config.maxmemory != 0 && total > config.maxmemory)
+    text += fmt::format("- Limit: more is in use than maxmemory allows ({:.1f} MiB); maxmemory-policy decides what happens.\n",
+                        mib(config.maxmemory));
   ctx.reply.Verbatim("txt", text.empty() ? "Memory looks healthy.\n" : text);
 }
 
 void MemoryPurge(CommandContext& ctx) {
+  ctx.keyspace.ReleasePages();
   ReleaseUnusedMemory();
   ctx.reply.Ok();
 }

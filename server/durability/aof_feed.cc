@@ -94,12 +94,15 @@ void AofFeed::StartSync(int64_t now_ms) {
   syncing_ = true;
   delay_counted_ = false;
   sync_started_ms_ = last_sync_ms_ = now_ms;
+  sync_started_us_ = MonotonicUs();
   auto point = log_->SyncPoint();
   auto status = in_flight_ = std::make_shared<persistence::Status>();
   sync_thread_.Run([point, status] { *status = point.file->Sync(); },
                    [this, point, status, generation = generation_] {
                      if (generation != generation_) return;
                      syncing_ = false;
+                     if (on_sync_took && config_.appendfsync == config::AppendFsync::kAlways)
+                       on_sync_took(MonotonicUs() - sync_started_us_);
                      if (!status->ok()) return SyncFailed(*status);
                      log_->MarkSynced(point);
                      PublishSynced();

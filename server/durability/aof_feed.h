@@ -39,6 +39,8 @@ class AofFeed {
 
   ReplyGate gate;
   std::function<void()> on_synced;
+  // How long replies waited for a sync, with appendfsync always; may be empty.
+  std::function<void(int64_t duration_us)> on_sync_took;
 
   bool last_write_ok() const { return last_error_.empty(); }
   const std::string& last_error() const { return last_error_; }
@@ -59,7 +61,7 @@ class AofFeed {
   persistence::AofLog* log_ = nullptr;
   std::string buffer_;
   std::string last_error_;
-  int64_t last_try_ms_ = 0, last_sync_ms_ = 0, sync_started_ms_ = 0;
+  int64_t last_try_ms_ = 0, last_sync_ms_ = 0, sync_started_ms_ = 0, sync_started_us_ = 0;
   bool syncing_ = false, delay_counted_ = false, sync_broken_ = false;
   bool failed_before_this_turn_ = false;
   uint64_t broken_up_to_ = 0;  // log offset that the failed sync should have covered

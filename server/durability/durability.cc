@@ -16,6 +16,7 @@
 #include "server/durability/background_save.h"
 #include "server/durability/loader.h"
 #include "server/durability/snapshot_job.h"
+#include "server/latency_monitor.h"
 #include "server/log.h"
 #include "server/net/disk_thread.h"
 #include "server/net/event_loop.h"
@@ -126,6 +127,7 @@ struct Durability::Impl {
     }
     figures.aof_last_rewrite_time_s = now_s() - rewrite_started_s;
     figures.aof_last_bgrewrite_ok = status.ok();
+    figures.aof_rewrites_failed_in_a_row = status.ok() ? 0 : figures.aof_rewrites_failed_in_a_row + 1;
     if (status.ok()) {
       ++figures.aof_rewrites;
       log::Notice("Background AOF rewrite finished successfully: the base now has {} bytes", aof->base_bytes());
@@ -218,6 +220,7 @@ struct Durability::Impl {
     if (!file.ok()) {
       log::Warning("Cannot start rewriting the append-only file: {}", file.status().text());
       figures.aof_last_bgrewrite_ok = false;
+      ++figures.aof_rewrites_failed_in_a_row;
       if (!feed_attached) CloseAof();
       return false;
     }
@@ -232,6 +235,7 @@ struct Durability::Impl {
     auto file = BeginRewrite();
     if (!file.ok()) {
       figures.aof_last_bgrewrite_ok = false;
+      ++figures.aof_rewrites_failed_in_a_row;
       return file.status().text();
     }
     persistence::Status status;
@@ -264,6 +268,9 @@ Durability::Durability(EventLoop& loop, DiskThread& disk, persistence::FileSyste
                        ReplicationStream& stream)
     : impl_(std::make_unique<Impl>(loop, disk, files, services, stream)) {
   impl_->owner = this;
+  impl_->feed.on_sync_took = [&services](int64_t duration_us) {
+    if (services.latency != nullptr) services.latency->Offer("aof-fsync-always", duration_us);
+  };
   loop.AddBackgroundWork([this] {
     bool more = false;
     if (impl_->load_busy) more = impl_->load_busy = impl_->loader->Step(impl_->loop.now().unix_ms);
@@ -342,7 +349,19 @@ void Durability::OnStream(std::string_view bytes, int64_t) { impl_->feed.Add(byt
 void Durability::EndOfTurn() {
   Impl& d = *impl_;
   const int64_t now_ms = d.loop.now().mono_ms();
-  if (d.feed.Write(now_ms) && d.config().appendfsync == config::AppendFsync::kAlways) d.feed.SyncIfDue(now_ms, false);
+  LatencyMonitor* latency = d.services.latency != nullptr && d.services.latency->on() ? d.services.latency : nullptr;
+  const int64_t start_us = latency != nullptr && d.feed.buffered() != 0 ? MonotonicUs() : 0;
+  const bool written = d.feed.Write(now_ms);
+  if (start_us != 0) {
+    // As a whole, and by what else kept the disk busy.
+    const int64_t duration_us = MonotonicUs() - start_us;
+    latency->Offer("aof-write", duration_us);
+    latency->Offer(d.feed.sync_in_flight()                         ? "aof-write-pending-fsync"
+                   : d.save != nullptr || d.rewrite != nullptr ? "aof-write-active-child"
+                                                               : "aof-write-alone",
+                   duration_us);
+  }
+  if (written && d.config().appendfsync == config::AppendFsync::kAlways) d.feed.SyncIfDue(now_ms, false);
   d.feed.UpdateGateAtEndOfTurn();
   d.MarkStreamOffset(now_ms);
 }

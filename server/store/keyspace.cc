@@ -188,6 +188,11 @@ bool Keyspace::FreeStep(size_t entry_budget) {
   return internals_->context.arena.ReleaseStep(kReleasePages) || more;
 }
 
+void Keyspace::ReleasePages() {
+  while (internals_->context.arena.ReleaseStep(SIZE_MAX)) {
+  }
+}
+
 uint64_t Keyspace::doomed_keys() const { return internals_->doomed_keys; }
 uint64_t Keyspace::freed_keys() const { return internals_->freed_keys; }
 

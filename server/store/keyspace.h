@@ -337,6 +337,8 @@ class Keyspace {
   // Frees what Flush and DropSlot left behind, and gives empty pages back to the system; true when there is more to do now
   // (running snapshots may hold some back). A call takes some 100 us.
   bool FreeStep(size_t entry_budget = 1000);
+  // Gives all empty pages back to the system at once (MEMORY PURGE).
+  void ReleasePages();
   // Keys that Flush and DropSlot left behind and that are not freed yet; those that have been, since the start.
   uint64_t doomed_keys() const;
   uint64_t freed_keys() const;
