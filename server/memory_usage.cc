@@ -35,6 +35,7 @@ size_t ReadRss() {
   return static_cast<size_t>(resident) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
 }
 
+// In names of jemalloc's controls, arena 4096 stands for all of them.
 size_t ReadMallctl(const char* name) {
   size_t value = 0, length = sizeof value;
   return mallctl(name, &value, &length, nullptr, 0) == 0 ? value : 0;
@@ -52,7 +53,10 @@ size_t AllocatedBytes() {
   if (__sanitizer_get_current_allocated_bytes != nullptr) return __sanitizer_get_current_allocated_bytes();
   if (mallctl != nullptr) {
     RefreshMallctl();
-    return ReadMallctl("stats.allocated");
+    // What threads keep back for their next allocations counts as allocated there; nobody uses it.
+    const size_t allocated = ReadMallctl("stats.allocated");
+    const size_t kept = ReadMallctl("stats.arenas.4096.tcache_bytes");
+    return allocated - (kept < allocated ? kept : allocated);
   }
   if (mi_process_info != nullptr) {
     size_t elapsed, user, system, rss, peak_rss, commit = 0, peak_commit, faults;
@@ -98,7 +102,7 @@ size_t SystemMemory() {
 
 void ReleaseUnusedMemory() {
   if (mallctl != nullptr) {
-    mallctl("arena.4096.purge", nullptr, nullptr, nullptr, 0);  // 4096 stands for all arenas
+    mallctl("arena.4096.purge", nullptr, nullptr, nullptr, 0);
   } else if (mi_collect != nullptr) {
     mi_collect(true);
   } else {

@@ -3,8 +3,10 @@
 and whole datasets go away without holding others up, and clients that hold too much are sent away."""
 
 import argparse
+import itertools
 import os
 import random
+import shutil
 import socket
 import sys
 import threading
@@ -18,7 +20,7 @@ from support.wait import eventually
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--keys", type=int, default=1_000_000)
-parser.add_argument("--reference", default="", help="a redis-server to print hit rates of as well")
+parser.add_argument("--hit-rates", action="store_true", help="also compare hit rates with the reference server (minutes)")
 
 BATCH = 2000
 
@@ -62,9 +64,9 @@ class Pinger(threading.Thread):
 
 @case
 def a_million_sets_under_a_limit(options):
-    limit = 24 << 20
-    primary = Server(options.server, maxmemory=limit, maxmemory_policy="allkeys-lru").start()
-    replica = Server(options.server, replicaof=["localhost", primary.port]).start()
+    limit = (4 << 20) + options.keys * 20
+    primary = Server(options.server, maxmemory=limit, maxmemory_policy="allkeys-lru", enable_debug_command="yes").start()
+    replica = Server(options.server, replicaof=["localhost", primary.port], enable_debug_command="yes").start()
     eventually(lambda: replica.info("replication").get("master_link_status") == "up", 30)
     over = []
     with primary.client(timeout_s=120) as client, primary.client() as watch:
@@ -75,23 +77,20 @@ def a_million_sets_under_a_limit(options):
                 over.append(int(memory[b"used_memory"]) - int(memory[b"mem_not_counted_for_evict"]) - limit)
 
         write(client, 0, options.keys, after=look)
-    assert max(over) < limit // 50, f"memory was {max(over)} bytes over the limit"
+    # Tables grow by segments of a quarter of a megabyte; evicting as much takes some turns.
+    assert max(over) < max(limit // 50, 1 << 20), f"memory was {max(over)} bytes over the limit"
     evicted = number(primary, "stats", "evicted_keys")
     equal(evicted + primary.call("DBSIZE"), options.keys)
     assert evicted > 0
     eventually(lambda: replica.info("replication")["slave_repl_offset"] == primary.info("replication")["master_repl_offset"], 60)
     equal(replica.call("DBSIZE"), primary.call("DBSIZE"))
-    equal(replica.call("DEBUG", "DIGEST"), primary.call("DEBUG", "DIGEST")) if _can_digest(primary) else None
+    equal(replica.call("DEBUG", "DIGEST"), primary.call("DEBUG", "DIGEST"))
     equal(number(replica, "stats", "evicted_keys"), 0)
     # The youngest are all there.
     with primary.client() as client:
         kept = sum(client("EXISTS", f"key:{i}") for i in range(options.keys - 1000, options.keys))
     assert kept > 950, kept
     print(f"  {evicted} evicted, at most {max(0, max(over))} bytes over the limit of {limit}")
-
-
-def _can_digest(server):
-    return not isinstance(server.call("DEBUG", "DIGEST"), Error)
 
 
 @case
@@ -157,7 +156,7 @@ def no_eviction_refuses_and_recovers(options):
         client.ok("CONFIG", "SET", "maxmemory", used - 100_000)
         for command in (["SET", "a", "b"], ["APPEND", "a", "b"], ["SETRANGE", "a", "1", "b"]):
             error = client(*command)
-            equal(str(error), "OOM command not allowed when used memory > 'maxmemory'.")
+            equal(error, Error(b"OOM command not allowed when used memory > 'maxmemory'."))
         equal(client("GET", "key:1"), b"v" * 50)
         assert number(server, "stats", "current_eviction_exceeded_time") >= 0
         for i in range(3000):
@@ -203,29 +202,36 @@ def the_largest_clients_go_first(options):
 @case
 def hit_rates_of_a_cache(options):
     """Keys are read with Zipf's frequencies and written when missing; the cache holds about a fifth of them."""
-    servers = [options.server] + ([options.reference] if options.reference else [])
+    if not options.hit_rates:
+        return
+    servers = [options.server] + ([options.reference] if shutil.which(options.reference) else [])
     for policy in ("allkeys-lru", "allkeys-lfu", "allkeys-random"):
         for binary in servers:
             server = Server(binary, maxmemory_policy=policy).start()
-            print(f"  {policy:15} {server}: {hit_rate(server, options.keys // 10):.1%}")
+            rate = hit_rate(server, options.keys // 10)
+            print(f"  {policy:15} {server}: {rate:.1%} with {server.call('DBSIZE')} keys held")
             server.terminate(30)
 
 
 def hit_rate(server, count, held=0.2):
     value = b"v" * 100
+    target = int(count * held)
     with server.client(timeout_s=60) as client:
-        empty = number(server, "memory", "used_memory")
-        write(client, 0, int(count * held), value)
-        # The limit in keys is the same for both servers, whatever a key costs them.
-        client.ok("CONFIG", "SET", "maxmemory", number(server, "memory", "used_memory"))
-        assert number(server, "memory", "used_memory") > empty
+        write(client, 0, target, value)
+        time.sleep(0.5)
+        limit = number(server, "memory", "used_memory")
+        # The limit in keys shall be the same for all servers, whatever a key costs them.
+        for _ in range(6):
+            client.ok("CONFIG", "SET", "maxmemory", limit)
+            write(client, target, 2 * target, value)
+            limit += (target - client("DBSIZE")) * 130
         random.seed(1)
         hits = total = 0
-        weights = [1 / (rank + 1) for rank in range(count)]
+        weights = list(itertools.accumulate(1 / (rank + 1) for rank in range(count)))
         ranks = list(range(count))
         random.shuffle(ranks)
         for turn in range(int(4 * count / BATCH)):
-            keys = random.choices(ranks, weights, k=BATCH)
+            keys = random.choices(ranks, cum_weights=weights, k=BATCH)
             client.socket.sendall(b"".join(encode(["GET", b"key:%d" % key]) for key in keys))
             missing = {key for key in keys if client.read() is None}
             replies = sum(1 for key in keys if key not in missing)

@@ -101,5 +101,29 @@ def cluster_nodes(options):
     end(*nodes)
 
 
+@case
+def lazy_freeing(options):
+    """Large values and whole datasets are given back by another thread, while snapshots are written."""
+    server = Server(options.server, appendonly="yes", maxmemory_policy="allkeys-random").start()
+    big = b"x" * 200_000
+
+    def churn(client, turn):
+        for i in range(20):
+            client.ok("SET", f"big:{i}", big)
+            client("SADD", f"list:{i}", *[b"m%d" % n for n in range(2000)])
+        client("UNLINK", *[f"big:{i}" for i in range(10)], *[f"list:{i}" for i in range(20)])
+        client("INFO", "memory")
+        # Some of what is left goes by eviction.
+        client.ok("CONFIG", "SET", "maxmemory-clients", "1gb" if turn % 2 else "0")
+        client.ok("SWAPDB", 8, 9)
+        client("FLUSHDB", "SYNC" if turn % 2 else "ASYNC") if client("SELECT", 9) == b"OK" else None
+        client.ok("SELECT", 0)
+
+    load(server, options.seconds, churn)
+    freed = int(server.info("memory")["lazyfreed_objects"])
+    assert freed > 0, freed
+    end(server)
+
+
 if __name__ == "__main__":
     main(parser)
