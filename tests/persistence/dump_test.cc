@@ -7,6 +7,7 @@
 
 #include "persistence/crc64.h"
 #include "persistence/null_visitor.h"
+#include "tests/persistence/crafted_values.h"
 #include "tests/persistence/samples.h"
 
 namespace tessera::persistence {
@@ -75,6 +76,80 @@ TEST(ReadDump, TellsBadDataFromTypesThatCannotBe) {
   RestoredText module = Restore(Signed(Bytes("07 81 41 7b 4e 1f 2c 55 9c 00 00")));
   EXPECT_EQ(module.read, DumpRead::kUnsupportedType);
   EXPECT_EQ(module.reason.rfind("a value of the module ", 0), 0u) << module.reason;
+}
+
+std::string ReasonFor(uint8_t type, const std::string& body) {
+  NullVisitor ignore;
+  DumpResult result = ReadDump(SignedPayload(static_cast<char>(type) + body), {}, ignore);
+  EXPECT_EQ(result.read, DumpRead::kBadData);
+  return result.reason;
+}
+
+TEST(ReadDump, RefusesEveryCutOfEveryType) {
+  for (const CraftedValue& value : CraftedValues()) {
+    for (size_t length = 0; length < value.body.size(); ++length) {
+      EXPECT_NE(ReasonFor(value.type, value.body.substr(0, length)), "") << value.name << " " << length;
+    }
+    EXPECT_EQ(ReasonFor(value.type, value.body + "x"), "bytes follow the value") << value.name;
+  }
+}
+
+TEST(ReadDump, RefusesValuesWithoutElements) {
+  for (uint8_t type : {1, 2, 3, 4, 5, 14, 18}) EXPECT_EQ(ReasonFor(type, RdbLength(0)), "the value has no elements");
+  for (uint8_t type : {10, 12, 13}) EXPECT_EQ(ReasonFor(type, RdbText(Ziplist({}))), "the value has no elements");
+  for (uint8_t type : {16, 17, 20, 23}) EXPECT_EQ(ReasonFor(type, RdbText(Listpack({}))), "the value has no elements");
+  EXPECT_EQ(ReasonFor(9, RdbText(Zipmap({}))), "the value has no elements");
+  EXPECT_EQ(ReasonFor(14, RdbLength(1) + RdbText(Ziplist({}))), "the value has no elements");
+}
+
+TEST(ReadDump, RefusesDuplicatesAndScoresThatAreNoNumbers) {
+  const std::string twice = "its listpack is broken: a member or field comes twice";
+  EXPECT_EQ(ReasonFor(20, RdbText(Listpack({"a", "1", "a"}))), twice);
+  EXPECT_EQ(ReasonFor(16, RdbText(Listpack({"1", "a", "1", "b"}))), twice);
+  EXPECT_EQ(ReasonFor(17, RdbText(Listpack({"a", "1", "a", "2"}))), twice);
+  EXPECT_EQ(ReasonFor(23, RdbText(Listpack({"a", "1", "0", "a", "1", "5"}))), twice);
+  Texts many;
+  for (int i = 0; i < 100; ++i) many.push_back(std::to_string(i));
+  many.push_back("42");
+  EXPECT_EQ(ReasonFor(20, RdbText(Listpack(many))), twice);
+  EXPECT_EQ(ReasonFor(9, RdbText(Zipmap({"f", "1", "f", "2"}))), "its zipmap is broken: a member or field comes twice");
+  for (std::string score : {"nan", "x", "", "1x", "1e999"}) {
+    EXPECT_EQ(ReasonFor(17, RdbText(Listpack({"m", score}))), "its listpack is broken: a score is not a number")
+        << score;
+  }
+  EXPECT_EQ(ReasonFor(5, RdbLength(1) + RdbText("m") + Little(0x7ff8000000000000, 8)), "a score is not a number");
+  EXPECT_EQ(ReasonFor(3, RdbLength(1) + RdbText("m") + "\xfd"), "a score is not a number");
+  EXPECT_EQ(ReasonFor(16, RdbText(Listpack({"a", "1", "b"}))), "its listpack is broken: its last entry is incomplete");
+}
+
+TEST(ReadDump, RefusesStreamsThatContradictThemselves) {
+  const std::string good = StreamBody(2);
+  auto changed = [&](std::string_view from, std::string_view to) {
+    std::string body = good;
+    const size_t at = body.find(from);
+    EXPECT_NE(at, std::string::npos);
+    return ReasonFor(kRdbTypeStream2, body.replace(at, from.size(), to));
+  };
+  const std::string id = Big(1001, 8) + std::string(8, '\0'), other = Big(1000, 8) + Big(5, 8);
+  const std::string owner = "\x06second" + Little(1700000000002, 8) + "\x01";
+  EXPECT_EQ(changed(owner + other, owner + id), "two consumers own the same pending entry");
+  EXPECT_EQ(changed(owner + other, owner + Big(9, 16)), "a consumer owns an entry that is not pending in its group");
+  EXPECT_EQ(changed(owner + other, "\x06second" + Little(1700000000002, 8) + RdbLength(0)),
+            "a pending entry of a group belongs to none of its consumers");
+  EXPECT_EQ(changed("\x06second",
+                    "\x05"
+                    "first"),
+            "two consumers of a group have the same name");
+  EXPECT_EQ(changed("\x05"
+                    "fresh",
+                    "\x07readers"),
+            "two consumer groups have the same name");
+  const std::string length = RdbLength(4) + RdbLength(2000) + RdbLength(0);
+  EXPECT_EQ(changed(length, RdbLength(5) + RdbLength(2000) + RdbLength(0)),
+            "the stream has not as many entries as it says");
+  EXPECT_EQ(changed(length, RdbLength(4) + RdbLength(1999) + RdbLength(0)),
+            "the stream's last id is below its last entry's");
+  EXPECT_EQ(changed("\x10" + Big(2000, 8), "\x10" + Big(20, 8)), "its entries are not in order of their ids");
 }
 
 TEST(ReadDump, SurvivesSignedMutations) {

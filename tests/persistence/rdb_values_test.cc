@@ -7,6 +7,7 @@
 #include "fmt/core.h"
 #include "persistence/rdb_reader.h"
 #include "persistence/rdb_writer.h"
+#include "tests/persistence/crafted_values.h"
 #include "tests/persistence/value_model.h"
 
 namespace tessera::persistence {
@@ -170,6 +171,86 @@ TEST(RdbValues, ErrorsNameTheKeyAndTheValueCanBeRefused) {
 
   Reading cut = Read(image.substr(0, image.size() - 500));
   EXPECT_NE(cut.error.reason.find("inside the value of key \"list\""), std::string::npos) << cut.error.reason;
+}
+
+std::string FileWith(std::string_view records) {
+  return "REDIS0012" + std::string(records) + "\xff" + std::string(8, '\0');
+}
+
+TEST(RdbValues, StopWithNameAndPositionAtTypesThatCannotBeRead) {
+  const std::string before =
+      "\xfa\x01"
+      "a\x01"
+      "b";
+  const std::string module_id = "\x81" + Big(0x4a51e5f7c2d5b401, 8);
+  Reading module = Read(FileWith(before +
+                                 "\x07\x03"
+                                 "key" +
+                                 module_id + "\x00"));
+  EXPECT_EQ(module.end, RdbRead::kError);
+  EXPECT_EQ(module.error.offset, 9 + before.size());
+  EXPECT_EQ(module.error.reason, "key \"key\" holds a value of the module " + RdbModuleName(0x4a51e5f7c2d5b401) +
+                                     " (type 7), which is not there");
+  EXPECT_FALSE(module.error.advice.empty());
+  Reading newer =
+      Read(FileWith("\x1a\x03"
+                    "key\x01"
+                    "v"));
+  EXPECT_EQ(newer.error.reason, "key \"key\" is of type 26, which is newer than this version");
+  EXPECT_EQ(Read(FileWith("\x08\x03"
+                          "key\x01"
+                          "v"))
+                .error.reason,
+            "unknown record type 8");
+  EXPECT_EQ(Read(FileWith("\x06\x03"
+                          "key\x01"
+                          "v"))
+                .error.reason,
+            "key \"key\" holds a module value before its release (type 6)");
+  EXPECT_EQ(RdbModuleName(0), "AAAAAAAAA");
+  Reading broken =
+      Read(FileWith("\x0b\x03"
+                    "key" +
+                    RdbText(Intset(2, {2, 1}))));
+  EXPECT_EQ(
+      broken.error.reason,
+      "key \"key\" (set of integers, type 11): its set of integers is broken: its numbers are not in ascending order");
+  EXPECT_EQ(broken.error.offset, 14u);
+}
+
+TEST(RdbValues, WithoutElementsAreSkippedAndSlotHintsToo) {
+  RdbReader reader;
+  ModelBuilder values;
+  reader.Feed(FileWith("\xf4\x05\x01\x01\xfc" + Little(4102444800123, 8) + "\x01\x01k" + RdbLength(0) + "\x02\x01s" +
+                       RdbLength(1) + RdbText("m")));
+  ASSERT_EQ(reader.Next(&values), RdbRead::kRecord);
+  EXPECT_EQ(reader.record().kind, RdbRecord::Kind::kNoValue);
+  EXPECT_EQ(reader.record().entry.key, "k");
+  ASSERT_EQ(reader.Next(&values), RdbRead::kRecord);
+  EXPECT_EQ(reader.record().kind, RdbRecord::Kind::kValue);
+  EXPECT_EQ(reader.record().entry.expiry_ms, kNoExpiry);
+  EXPECT_EQ(values.last.items, Texts{"m"});
+  EXPECT_EQ(reader.Next(&values), RdbRead::kEnd);
+}
+
+TEST(RdbValues, OfEveryCraftedTypeComeInPiecesAsTheyComeWhole) {
+  std::string records;
+  for (const CraftedValue& value : CraftedValues()) {
+    records += static_cast<char>(value.type) + RdbText(value.name) + value.body;
+  }
+  Reading whole = Read(FileWith(records));
+  ASSERT_EQ(whole.end, RdbRead::kEnd) << whole.error.ToText();
+  EXPECT_EQ(whole.values.databases[0].size(), CraftedValues().size());
+  for (size_t piece : {1, 3, 100})
+    EXPECT_TRUE(Read(FileWith(records), piece).values.databases == whole.values.databases);
+  const ModelValue& expiring = whole.values.databases[0]["hash with field expiries"];
+  EXPECT_EQ(expiring.pairs[1], std::make_tuple("first", "2", 4102444800000));
+  EXPECT_EQ(expiring.pairs[2], std::make_tuple("later", "3", 4102444800000 + 69999));
+  const ModelValue& stream = whole.values.databases[0]["stream of the third kind"];
+  EXPECT_EQ(stream.entries.size(), 4u);
+  EXPECT_EQ(stream.entries[1].first, (StreamId{1001, 0}));
+  EXPECT_EQ(stream.entries[1].second, (std::vector<std::string>{"other", "value"}));
+  EXPECT_EQ(stream.groups[0].consumers[0].active_ms, 1700000000001);
 }
 
 }  // namespace
