@@ -218,6 +218,9 @@ bool Dispatcher::MustWaitForPause(const Session& session, const CommandRow& row)
 }
 
 void Dispatcher::Queue(Session& session, const CommandRow& row, std::span<const std::string_view> argv) {
+  session.reply.SimpleString("QUEUED");
+  // It will not run: what was queued before still decides where EXEC is sent.
+  if (session.transaction.failed || session.transaction.watch_broken) return;
   QueuedCommand command{&row, {}};
   command.argv.reserve(argv.size());
   for (std::string_view word : argv) {
@@ -225,7 +228,6 @@ void Dispatcher::Queue(Session& session, const CommandRow& row, std::span<const 
     command.argv.emplace_back(word);
   }
   session.transaction.commands.push_back(std::move(command));
-  session.reply.SimpleString("QUEUED");
 }
 
 void Dispatcher::Call(Session& session, const CommandRow& row, std::span<const std::string_view> argv,

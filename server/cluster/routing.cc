@@ -61,7 +61,6 @@ std::string ClusterShell::Route(const Session& session, const CommandRow& row, s
   }
   Query query;
   if (exec) {
-    if (session.transaction.failed) return {};  // EXEC refuses by itself
     std::vector<std::string_view> words;
     for (const QueuedCommand& command : session.transaction.commands) {
       words.assign(command.argv.begin(), command.argv.end());

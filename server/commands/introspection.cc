@@ -1,6 +1,7 @@
 // COMMAND and its subcommands: everything they tell is read from the rows.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <bit>
 
 #include "protocol/glob.h"
@@ -262,7 +263,10 @@ void ReplyWithKeys(CommandContext& ctx, bool with_flags) {
   const CommandTable::Result found = ctx.services.commands.Find(inner);
   if (found.found != CommandTable::Found::kYes) return ctx.reply.Error("ERR Invalid command specified");
   const CommandRow& row = *found.row;
-  if (row.keys.empty()) return ctx.reply.Error("ERR The command has no key arguments");
+  // Channels have slots too, but are no keys.
+  const auto is_key = [](const KeySpec& spec) { return !(spec.flags & kKeyNotKey); };
+  if (std::none_of(row.keys.begin(), row.keys.end(), is_key))
+    return ctx.reply.Error("ERR The command has no key arguments");
   const int argc = static_cast<int>(inner.size());
   if (row.arity > 0 ? argc != row.arity : argc < -row.arity)
     return ctx.reply.Error("ERR Invalid number of arguments specified for command");

@@ -179,6 +179,9 @@ void SInterCard(CommandContext& ctx) {
 constexpr KeySpec kReadsKeys[] = {{.flags = kKeyRO | kKeyAccess, .index = 1, .last_key = -1}};
 constexpr KeySpec kStores[] = {{.flags = kKeyOW | kKeyUpdate, .index = 1},
                                {.flags = kKeyRO | kKeyAccess, .index = 2, .last_key = -1}};
+// Redis says of this one alone that it reads what it overwrites.
+constexpr KeySpec kInterStores[] = {{.flags = kKeyRW | kKeyUpdate, .index = 1},
+                               {.flags = kKeyRO | kKeyAccess, .index = 2, .last_key = -1}};
 constexpr KeySpec kCounts[] = {{.flags = kKeyRO | kKeyAccess,
                                 .index = 1,
                                 .find = KeySpec::Find::kKeyNum,
@@ -222,7 +225,7 @@ constexpr CommandRow kRows[] = {
      .flags = kWrite | kDenyOom,
      .acl = kAclSet,
      .handler = SInterStore,
-     .keys = kStores,
+     .keys = kInterStores,
      .group = Group::kSet,
      .since = "1.0.0",
      .complexity = "O(N*M) for M sets, the smallest of N members.",
