@@ -42,10 +42,11 @@ class Listeners:
                 return events
             events.append((reply[2], reply[3]))
 
-    def difference(self):
-        """The first event that only one of them told, as text, or None. A listener that was killed starts afresh."""
+    def difference(self, wanted=None):
+        """The first event that only one of them told, as text, or None; `wanted` chooses among them. A listener that was killed
+        starts afresh."""
         try:
-            a, b = self.take()
+            a, b = (list(filter(wanted, events)) if wanted else events for events in self.take())
         except ConnectionError:
             self.open()
             return None

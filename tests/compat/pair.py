@@ -73,6 +73,28 @@ class Pair:
     def running(self):
         return all(server.running() for side in (self.a, self.b) for server in side.servers)
 
+    def last_words(self):
+        """The end of the log of each server that has died."""
+        dead = [(side.name, server) for side in (self.a, self.b) for server in side.servers if not server.running()]
+        return "".join(f"\n    {name} died: {' / '.join(server.log().splitlines()[-3:])}" for name, server in dead)
+
+    def revive(self):
+        """Starts again what has died."""
+        for side in (self.a, self.b):
+            for server in side.servers:
+                if not server.running():
+                    server.start()
+                    if self.cluster:
+                        eventually(lambda: info_of(server)["cluster_state"] == "ok", 30, "the cluster is ok")
+
+
+class NoAnswer(Exception):
+    """A server did not answer in time; what all had sent until then."""
+
+    def __init__(self, blocks):
+        super().__init__(f"no answer within 10 s, after {[block[-100:] for block in blocks]}")
+        self.blocks = blocks
+
 
 def exchange(sockets, data, end):
     """Sends the same bytes to all sockets, reading while sending so that nobody's buffer can fill up; every answer must
@@ -81,9 +103,9 @@ def exchange(sockets, data, end):
     open_ends = set(state)
     while open_ends:
         writing = [f for f in open_ends if state[f][1]]
-        readable, writable, _ = select.select(open_ends, writing, [], 30)
+        readable, writable, _ = select.select(open_ends, writing, [], 10)
         if not readable and not writable:
-            raise TimeoutError(f"no answer within 30 s, after {[bytes(state[f][2][-100:]) for f in open_ends]}")
+            raise NoAnswer([bytes(state[s.fileno()][2]) for s in sockets])
         for f in writable:
             state[f][1] = state[f][1][state[f][0].send(state[f][1][: 1 << 16]) :]
         for f in readable:

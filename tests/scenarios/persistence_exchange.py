@@ -7,6 +7,8 @@ import shutil
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from compat.filling import fill_at_random, fill_every_encoding, known_families
+from support.dataset import Held, read_all
 from support.process import Server, StartFailed, run, temporary_directory
 from support.resp import Error
 from support.scenario import case, contains, equal, main
@@ -41,16 +43,11 @@ def fill(server):
             assert not isinstance(reply, Error), reply
 
 
-def digest(server):
-    held = {}
-    with server.client() as client:
-        for database in range(16):
-            client.ok("SELECT", database)
-            keys = client.ok("KEYS", "*")
-            values = client.pipeline([("GET", key) for key in keys])
-            times = client.pipeline([("PEXPIRETIME", key) for key in keys])
-            held.update({(database, k): (v, at) for k, v, at in zip(keys, values, times) if v is not None})
-    return held
+def same(server, expected, what="", view=Held.exact):
+    held = read_all(server, view=view)
+    different = sorted(key for key in held.keys() | expected.keys() if held.get(key) != expected.get(key))
+    shown = {key: (held.get(key), expected.get(key)) for key in different[:2]}
+    equal(shown, {}, f"{what}: {len(different)} keys differ, as (loaded, expected)")
 
 
 def both_ways(options):
@@ -75,11 +72,11 @@ def rdb(options):
             first = Server(writer, rdbcompression=compression).start()
             fill(first)
             equal(first.call("SAVE"), b"OK")
-            expected = digest(first)
+            expected = read_all(first)
             contains(run(["redis-check-rdb", first.path("dump.rdb")]), "\\o/ RDB looks OK! \\o/")
             first.kill()
             second = moved(first, reader).start()
-            equal(digest(second), expected)
+            same(second, expected)
             second.kill()
 
 
@@ -105,6 +102,63 @@ def save_points(options):
     equal(server.call("DBSIZE"), 10)
 
 
+def types_known_to_both(options):
+    """(rows, families) that both servers know."""
+    servers = [Server(binary).start() for binary in (options.server, options.reference)]
+    known = known_families(servers)
+    for server in servers:
+        server.kill()
+    return known
+
+
+SMALL_PACKED = {
+    "hash_max_listpack_entries": 8, "hash_max_listpack_value": 16, "set_max_intset_entries": 8, "zset_max_listpack_entries": 8,
+    "zset_max_listpack_value": 16, "list_max_listpack_size": 4, "stream_node_max_entries": 5, "hll_sparse_max_bytes": 100, "list_compress_depth": 1,
+}  # fmt: skip
+
+
+@case
+def every_type_in_an_rdb(options):
+    rows, families = types_known_to_both(options)
+    for seed, (writer, reader) in enumerate(both_ways(options)):
+        for settings in ({}, {"rdbcompression": "no", **SMALL_PACKED}):
+            first = Server(writer, **settings).start()
+            fill_every_encoding(first, families)
+            fill_at_random(first, seed, rows, families)
+            equal(first.call("SAVE"), b"OK")
+            expected = read_all(first)
+            contains(run(["redis-check-rdb", first.path("dump.rdb")]), "\\o/ RDB looks OK! \\o/")
+            first.kill()
+            # Thresholds of the reader are its own: what is packed in the file need not stay so.
+            for theirs in ({}, SMALL_PACKED):
+                second = moved(first, reader, **theirs).start()
+                same(second, expected, f"{settings} -> {theirs}")
+                second.kill()
+
+
+@case
+def every_type_in_an_aof(options):
+    rows, families = types_known_to_both(options)
+    for seed, (writer, reader) in enumerate(both_ways(options)):
+        for preamble in ("yes", "no"):
+            first = Server(writer, appendonly="yes", aof_use_rdb_preamble=preamble).start()
+            fill_every_encoding(first, families)
+            fill_at_random(first, f"before {seed}", rows, families, 4)
+            with first.client() as client:
+                client.ok("BGREWRITEAOF")
+                eventually(
+                    lambda: client.info("persistence")["aof_rewrite_in_progress"] == "0"
+                    and client.info("persistence")["aof_rewrite_scheduled"] == "0", 30
+                )  # fmt: skip
+            fill_at_random(first, f"after {seed}", rows, families, 6)
+            expected = read_all(first, view=Held.propagated)
+            first.terminate()
+            contains(run(["redis-check-aof", first.path("appendonlydir", "appendonly.aof.manifest")]), "All AOF files and manifest are valid")
+            second = moved(first, reader, appendonly="yes").start()
+            same(second, expected, f"preamble {preamble}", Held.propagated)
+            second.kill()
+
+
 @case
 def aof(options):
     for writer, reader in both_ways(options):
@@ -124,17 +178,17 @@ def aof(options):
                     ("MOVE", "key:4", 9), ("COPY", "key:5", "copied", "DB", 3), ("PERSIST", "renamed"),
                 ):  # fmt: skip
                     client.ok(*command)
-            expected = digest(first)
+            expected = read_all(first)
             first.kill()
             manifest = first.path("appendonlydir", "appendonly.aof.manifest")
             contains(run(["redis-check-aof", manifest]), "All AOF files and manifest are valid")
             second = moved(first, reader, appendonly="yes").start()
-            equal(digest(second), expected)
+            same(second, expected)
             second.call("SET", "goes", "on")
-            expected = digest(second)
+            expected = read_all(second)
             second.terminate()
             second.start()
-            equal(digest(second), expected, "after another restart")
+            same(second, expected, "after another restart")
             second.kill()
 
 
@@ -146,10 +200,10 @@ def aof_switched_on_later(options):
     eventually(lambda: server.info("persistence")["aof_rewrite_in_progress"] == "0" and os.path.exists(
         server.path("appendonlydir", "appendonly.aof.manifest")), 30)  # fmt: skip
     server.call("SET", "later", "v")
-    expected = digest(server)
+    expected = read_all(server)
     server.terminate()
     server.start(appendonly="yes")
-    equal(digest(server), expected)
+    same(server, expected)
 
 
 @case
@@ -216,10 +270,10 @@ def automatic_rewrite(options):
 
         eventually(rewritten, 30, "rewritten on its own")
         assert int(client.info("persistence")["aof_base_size"]) < 64 * 1024
-    expected = digest(server)
+    expected = read_all(server)
     server.terminate()
     server.start()
-    equal(digest(server), expected)
+    same(server, expected)
 
 
 if __name__ == "__main__":
