@@ -98,6 +98,8 @@ struct KeySpec {
   bool empty_is_none = false;
   // What the command does to the key, where that depends on its arguments (kKeyVariableFlags).
   uint16_t (*flags_of)(std::span<const std::string_view> argv) = nullptr;
+  // kUnknown: where the key stands, which these fields cannot say; 0 = there is none (SORT ... STORE).
+  int (*locate)(std::span<const std::string_view> argv) = nullptr;
 };
 
 // A command's arguments as COMMAND DOCS tells them.

@@ -51,6 +51,7 @@ CommandTable::CommandTable() {
            ServerCommands(),
            SetAlgebraCommands(),
            SetCommands(),
+           SortCommands(),
            StringCommands(),
            StringPartCommands(),
            TransactionCommands(),
@@ -106,6 +107,10 @@ bool FindKeys(const CommandRow& row, std::span<const std::string_view> argv, std
   const int argc = static_cast<int>(argv.size());
   for (const KeySpec& spec : row.keys) {
     int first = spec.index;
+    if (spec.locate != nullptr) {
+      if (const int at = spec.locate(argv); at != 0) keys.push_back({at, spec.flags});
+      continue;
+    }
     if (spec.begin == KeySpec::Begin::kUnknown || spec.find == KeySpec::Find::kUnknown) continue;
     if (spec.begin == KeySpec::Begin::kKeyword) {
       const bool backwards = spec.index < 0;

@@ -64,6 +64,7 @@ std::span<const CommandRow> HashExpiryCommands();  // HEXPIRE ...
 std::span<const CommandRow> KeyCommands();
 std::span<const CommandRow> SetAlgebraCommands();   // SINTER, SUNION, SDIFF ...
 std::span<const CommandRow> SetCommands();
+std::span<const CommandRow> SortCommands();
 std::span<const CommandRow> ScanCommands();         // KEYS, SCAN, RANDOMKEY, DBSIZE
 std::span<const CommandRow> ObjectCommands();       // OBJECT, MEMORY
 std::span<const CommandRow> ExpiryCommands();
