@@ -5,6 +5,7 @@
 #include <bit>
 #include <utility>
 
+#include "server/blocked_keys.h"
 #include "server/blocking.h"
 #include "server/client_limits.h"
 #include "server/clients.h"
@@ -83,7 +84,7 @@ Dispatcher::Outcome Dispatcher::Execute(Session& session, std::span<const std::s
     std::string refusal = Refusal(session, *row, argv);
     if (!refusal.empty()) {
       Refuse(session, row, refusal);
-    } else if (services_.clients.any_pause() && MustWaitForPause(session, *row)) {
+    } else if (IsPaused(session, *row)) {
       services_.clients.HoldBack(session);
       return Outcome::kPostponed;
     } else if (session.transaction.open && !row->has(kTransactionControl)) {
@@ -98,7 +99,11 @@ Dispatcher::Outcome Dispatcher::Execute(Session& session, std::span<const std::s
       // ASKING before MULTI is meant for the whole transaction.
       if (asking && session.transaction.open) session.asking = true;
       if (CanWrite(*row) || row->has(kTransactionControl)) session.written_offset = stream_.offset();
-      if (session.is_blocked()) outcome = Outcome::kBlocked;
+      if (session.is_blocked()) {
+        outcome = Outcome::kBlocked;
+        session.blocked.muted = muted;
+        session.asking = asking && session.blocked.kind == BlockKind::kKeys;  // goes for the tries to come
+      }
     }
   }
   if (muted && session.reply_mode != ReplyMode::kOn) session.reply.Discard(before);  // not CLIENT REPLY ON itself
@@ -106,6 +111,7 @@ Dispatcher::Outcome Dispatcher::Execute(Session& session, std::span<const std::s
     SendPushes(session);
   if (session.reply_mode == ReplyMode::kSkip) session.reply_mode = ReplyMode::kOn;
   if (session.reply_mode == ReplyMode::kSkipNext) session.reply_mode = ReplyMode::kSkip;
+  if (services_.blocked_keys.any_ready()) services_.blocked_keys.Serve(wall_ms);
   return outcome;
 }
 
@@ -128,7 +134,47 @@ std::string Dispatcher::Replay(Session& session, std::span<const std::string_vie
   std::string error;
   if (session.reply.error_count() != errors) error = session.reply.last_error_code();
   session.out.Clear();
+  if (services_.blocked_keys.any_ready()) services_.blocked_keys.Serve(wall_ms);
   return error;
+}
+
+void Dispatcher::Retry(Session& session, const CommandRow& row, const CommandRow* parent,
+                       std::span<const std::string_view> argv, int64_t wall_ms, bool muted) {
+  session.last_interaction_us = last_us_;
+  session.last_command = &row;
+  session.last_command_parent = parent;
+  const protocol::OutputBuffer::Mark before = session.out.End();
+  const std::string refusal = Refusal(session, row, argv);
+  if (!refusal.empty()) {
+    Refuse(session, &row, refusal);
+  } else {
+    const bool asking = session.asking;
+    BeginUnit();
+    Call(session, row, argv, wall_ms);
+    EndUnit();
+    if (session.is_blocked()) {
+      session.asking = asking;
+      session.blocked.muted = muted;
+      return;
+    }
+    if (CanWrite(row)) session.written_offset = stream_.offset();
+  }
+  session.asking = false;
+  if (muted) session.reply.Discard(before);
+  if (session.link != nullptr) {
+    session.link->OutputPending();
+    session.link->Resume();
+  }
+}
+
+void Dispatcher::CountAnswered(Session& session, const CommandRow& row, uint64_t errors) {
+  ++services_.stats.commands_processed;
+  ++session.commands;
+  Stats::PerCommand& figures = services_.stats.per_command[&row];
+  ++figures.calls;
+  if (session.reply.error_count() == errors) return;
+  ++figures.failed_calls;
+  CountError(session.reply.last_error_code());
 }
 
 std::string Dispatcher::Refusal(Session& session, const CommandRow& row, std::span<const std::string_view> argv) {
@@ -206,8 +252,8 @@ void Dispatcher::CountError(std::string_view code) {
   }
 }
 
-bool Dispatcher::MustWaitForPause(const Session& session, const CommandRow& row) const {
-  if (session.kind != SessionKind::kNormal || row.has(kWhilePaused)) return false;
+bool Dispatcher::IsPaused(const Session& session, const CommandRow& row) const {
+  if (!services_.clients.any_pause() || session.kind != SessionKind::kNormal || row.has(kWhilePaused)) return false;
   const int64_t now_ms = last_us_ / 1000;
   if (services_.clients.all_paused(now_ms)) return true;
   if (!services_.clients.writes_paused(now_ms)) return false;
@@ -242,11 +288,12 @@ void Dispatcher::Call(Session& session, const CommandRow& row, std::span<const s
 
   last_us_ = MonotonicUs();
   const int64_t duration_us = last_us_ - start_us;
+  Stats::PerCommand& figures = stats.per_command[&row];
+  figures.usec += duration_us;
+  if (session.blocked.kind == BlockKind::kKeys) return;  // counts when it is answered
   ++stats.commands_processed;
   ++session.commands;
-  Stats::PerCommand& figures = stats.per_command[&row];
   ++figures.calls;
-  figures.usec += duration_us;
   const auto bucket = std::bit_width(static_cast<uint64_t>(duration_us));
   ++figures.latency_log2[std::min<size_t>(bucket, figures.latency_log2.size() - 1)];
   if (session.reply.error_count() != errors) {

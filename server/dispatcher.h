@@ -43,6 +43,15 @@ class Dispatcher : public store::ChangeObserver {
   // looked at; nothing is propagated. Returns an error text if it cannot be executed.
   std::string Replay(Session& session, std::span<const std::string_view> argv, int64_t wall_ms);
 
+  // A command that waited for keys tries again (BlockedKeys): through all gates, as a unit of its own. The client is
+  // answered, or it is blocked again.
+  void Retry(Session& session, const CommandRow& row, const CommandRow* parent, std::span<const std::string_view> argv,
+             int64_t wall_ms, bool muted);
+  // CLIENT PAUSE and its like hold this command of this client back.
+  bool IsPaused(const Session& session, const CommandRow& row) const;
+  // A command that waited was answered outside of Call; `errors`: the session's count before.
+  void CountAnswered(Session& session, const CommandRow& row, uint64_t errors);
+
   // EXEC's work; called by its handler.
   void RunTransaction(CommandContext& exec);
 
@@ -75,7 +84,6 @@ class Dispatcher : public store::ChangeObserver {
   std::string Refusal(Session& session, const CommandRow& row, std::span<const std::string_view> argv);
   void Refuse(Session& session, const CommandRow* row, std::string_view error);
   bool IsOutOfMemory(const Session& session, const CommandRow& row, bool may_take_memory);
-  bool MustWaitForPause(const Session& session, const CommandRow& row) const;
   void Queue(Session& session, const CommandRow& row, std::span<const std::string_view> argv);
   void Call(Session& session, const CommandRow& row, std::span<const std::string_view> argv, int64_t wall_ms);
   void CountError(std::string_view code);

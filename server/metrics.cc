@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "server/blocked_keys.h"
 #include "server/blocking.h"
 #include "server/client_limits.h"
 #include "server/clients.h"
@@ -136,9 +137,10 @@ constexpr MetricRow kClientRows[] = {
     {"client_recent_max_output_buffer", kGauge, [](Source s) { return Uint(s.largest_output); }},
     {"blocked_clients", kGauge, [](Source s) { return Uint(s.services.blocking.size()); }},
     {"tracking_clients", kGauge, Zero},
-    {"clients_in_timeout_table", kGauge, [](Source s) { return Uint(s.services.blocking.size()); }},
-    {"total_blocking_keys", kGauge, Zero},
-    {"total_blocking_keys_on_nokey", kGauge, Zero},
+    {"clients_in_timeout_table", kGauge, [](Source s) { return Uint(s.services.blocking.with_deadline()); }},
+    {"total_blocking_keys", kGauge, [](Source s) { return Uint(s.services.blocked_keys.key_count()); }},
+    {"total_blocking_keys_on_nokey", kGauge,
+     [](Source s) { return Uint(s.services.blocked_keys.keys_awaiting_loss()); }},
 };
 
 constexpr MetricRow kMemoryRows[] = {

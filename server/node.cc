@@ -12,6 +12,7 @@
 
 #include "cluster/slot.h"
 #include "persistence/posix_file_system.h"
+#include "server/blocked_keys.h"
 #include "server/blocking.h"
 #include "server/client_limits.h"
 #include "server/clients.h"
@@ -100,7 +101,8 @@ struct Node::Parts {
         pubsub(config),
         disk(loop),
         services{config,   options, keyspace, commands,    dispatcher, clients,   blocking,
-                 watches,  monitors, pubsub,  stats,   slowlog,  replication, durability, lifecycle, nullptr},
+                 blocked_keys, watches, monitors, pubsub,  stats,   slowlog,  replication, durability, lifecycle, nullptr},
+        blocked_keys(services),
         dispatcher(services, stream),
         lifecycle(loop, services),
         durability(loop, disk, files, services, stream),
@@ -141,6 +143,7 @@ struct Node::Parts {
   // The parts refer to each other through `services`: it comes before them, so that they may keep references it holds;
   // the parts behind those are used only once all are built.
   Services services;
+  BlockedKeys blocked_keys;
   Dispatcher dispatcher;
   Lifecycle lifecycle;
   Durability durability;
@@ -184,6 +187,8 @@ void Node::Parts::WireTurn() {
   loop.SleepNoLongerThan([this] { return blocking.NextDeadlineUs(); });
   loop.AtEndOfTurn([this] {
     if (clients.any_pause()) clients.ReleasePaused(loop.now().mono_ms());
+    // Expired keys, ended pauses and the like make keys ready outside of commands.
+    if (blocked_keys.any_ready() || blocked_keys.any_held()) blocked_keys.Serve(loop.now().unix_ms);
     if (blocking.NextDeadlineUs() != 0) blocking.WakeExpired(MonotonicUs());
     durability.EndOfTurn();
     frontend.EndOfTurn();

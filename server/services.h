@@ -12,6 +12,7 @@ namespace store {
 class Keyspace;
 }
 
+class BlockedKeys;
 class Blocking;
 class ClientLimits;
 class Clients;
@@ -40,6 +41,7 @@ struct Services {
   Dispatcher& dispatcher;            // EXEC runs queued commands through it
   Clients& clients;                  // who is connected; pause
   Blocking& blocking;                // commands that finish later
+  BlockedKeys& blocked_keys;         // and of those the ones that wait for keys
   Watches& watches;                  // WATCH
   Monitors& monitors;                // MONITOR
   PubSub& pubsub;                    // channels and who listens to them; keyspace events

@@ -67,6 +67,7 @@ enum class WakeReason : uint8_t { kReady, kTimeout, kUnblockTimeout, kUnblockErr
 struct Blocked {
   BlockKind kind = BlockKind::kNone;
   int64_t deadline_us = 0;  // monotonic; 0 = for ever
+  bool muted = false;       // CLIENT REPLY OFF or SKIP: the answer is not sent
   std::function<void(Session&, WakeReason)> resume;
 };
 

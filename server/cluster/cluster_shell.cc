@@ -3,8 +3,10 @@
 #include <fmt/core.h>
 
 #include <random>
+#include <utility>
 
 #include "persistence/atomic_file.h"
+#include "server/blocked_keys.h"
 #include "server/clients.h"
 #include "server/config/config.h"
 #include "server/dispatcher.h"
@@ -126,6 +128,10 @@ void ClusterShell::OptionsChanged() {
 void ClusterShell::Tick() {
   TellReplicationStatus();
   Tell(cluster::Tick{});
+  if (std::exchange(routing_changed_, false))
+    services_.blocked_keys.EndWhere([this](const Session& session, const CommandRow& row, std::string_view key) {
+      return RouteWaiting(session, row, key);
+    });
   if (save_failed_ && loop_.now().mono_ms() - last_save_try_ms_ >= kSaveRetryMs) CarryOutQueued();
 }
 
@@ -315,6 +321,7 @@ size_t ClusterShell::send_buffer_bytes(cluster::LinkId link) const {
 }
 
 void ClusterShell::RefreshRouting() {
+  routing_changed_ = true;
   const bool ok = core_->ok();
   const cluster::NodeId& me = core_->self();
   for (int i = 0; i < cluster::kSlotCount; ++i) {

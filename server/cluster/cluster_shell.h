@@ -42,6 +42,8 @@ class ClusterShell {
   // Empty = serve here; otherwise the whole error reply: MOVED, ASK, TRYAGAIN, CROSSSLOT, CLUSTERDOWN. EXEC is judged by
   // the commands queued in the session.
   std::string Route(const Session& session, const CommandRow& row, std::span<const std::string_view> argv);
+  // The same for a client that waits for a key, which may have gone elsewhere meanwhile.
+  std::string RouteWaiting(const Session& session, const CommandRow& row, std::string_view key) const;
   // "host" as clients are told it: address, host name or nothing, by cluster-preferred-endpoint-type.
   std::string PreferredHost(const cluster::NodeView& node) const;
 
@@ -90,6 +92,7 @@ class ClusterShell {
   bool save_failed_ = false;
   bool save_wanted_ = false, saving_ = false;
   int64_t last_save_try_ms_ = 0;
+  bool routing_changed_ = false;  // since clients that wait for keys were last looked at
   // Slots that are ours, settled, in a cluster that is ok: the data plane's fast answer.
   std::array<bool, cluster::kSlotCount> serve_{};
   std::vector<KeyPosition> key_scratch_;

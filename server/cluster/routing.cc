@@ -77,6 +77,17 @@ std::string ClusterShell::Route(const Session& session, const CommandRow& row, s
   return Judge(query, session);
 }
 
+std::string ClusterShell::RouteWaiting(const Session& session, const CommandRow& row, std::string_view key) const {
+  if (!core_->ok()) return "CLUSTERDOWN The cluster is down";
+  const cluster::Slot slot = cluster::SlotOf(key);
+  const cluster::NodeView* owner = core_->OwnerOf(slot);
+  if (owner == nullptr) return "CLUSTERDOWN Hash slot not served";
+  if (owner->id == core_->self() || core_->ImportingFrom(slot) != nullptr) return {};
+  const cluster::NodeView& me = core_->me();
+  if (session.readonly && !row.has(kWrite) && me.is(cluster::kReplica) && me.primary == owner->id) return {};
+  return fmt::format("MOVED {} {}:{}", slot, PreferredHost(*owner), owner->endpoint.port);
+}
+
 std::string ClusterShell::PreferredHost(const cluster::NodeView& node) const {
   using config::EndpointType;
   switch (static_cast<EndpointType>(core_->options().preferred_endpoint_type)) {

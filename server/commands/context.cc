@@ -1,5 +1,6 @@
 #include "server/commands/context.h"
 
+#include "server/blocked_keys.h"
 #include "server/config/config.h"
 #include "server/dispatcher.h"
 #include "server/pubsub.h"
@@ -46,6 +47,10 @@ void CommandContext::PropagateIn(int db, std::span<const std::string_view> comma
 bool CommandContext::TellsOfNewKeys() const {
   return (services.config.notify_keyspace_events & config::kNotifyNew) != 0;
 }
+
+void CommandContext::BlockOnKeys(const KeyWait& wait) { services.blocked_keys.Block(*this, wait); }
+
+void CommandContext::SignalKey(std::string_view key) { services.blocked_keys.Signal(session.db, key); }
 
 void CommandContext::NotifyIn(int db, char event_class, std::string_view event, std::string_view key) {
   if (services.config.notify_keyspace_events != 0) [[unlikely]]

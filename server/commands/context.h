@@ -23,6 +23,8 @@ namespace tessera {
 
 using Argv = std::span<const std::string_view>;
 
+struct KeyWait;
+
 struct CommandContext {
   const CommandRow& row;
   Argv argv;
@@ -60,6 +62,12 @@ struct CommandContext {
   // The argument is a secret: neither SLOWLOG nor MONITOR shows it.
   void HideArgument(size_t index) { secrets.Add(index); }
   SecretArguments secrets;
+
+  // ---- commands that wait for keys; see server/blocked_keys.h
+  // Nothing to answer with: the client waits, and the handler runs again when a key has come.
+  void BlockOnKeys(const KeyWait& wait);
+  // The value of this key changed in place, and somebody may wait for just that (XADD).
+  void SignalKey(std::string_view key);
 
   enum class Propagation { kAsChanged, kOverridden, kForced, kReplicas };
   Propagation propagation = Propagation::kAsChanged;

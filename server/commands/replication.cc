@@ -1,6 +1,7 @@
 // REPLICAOF, ROLE, WAIT, WAITAOF, and what replicas say: REPLCONF, PSYNC, SYNC.
 #include <fmt/core.h>
 
+#include "server/blocked_keys.h"
 #include "server/blocking.h"
 #include "server/commands/context.h"
 #include "server/commands/table.h"
@@ -78,27 +79,6 @@ void Role(CommandContext& ctx) {
   ctx.reply.EndArray(at, count);
 }
 
-// The deadline for a timeout in milliseconds, 0 = none; false and an error reply when it is not a sensible number.
-bool ReadTimeout(CommandContext& ctx, std::string_view text, int64_t* deadline_us) {
-  const auto timeout_ms = protocol::ParseInt64(text);
-  if (!timeout_ms) return ctx.reply.Error("ERR timeout is not an integer or out of range"), false;
-  if (*timeout_ms < 0) return ctx.reply.Error("ERR timeout is negative"), false;
-  *deadline_us = *timeout_ms == 0 ? 0 : ctx.now.mono_us + *timeout_ms * 1000;
-  return true;
-}
-
-// True when the waiting ends with an error reply.
-bool WakesInTrouble(Session& session, WakeReason reason) {
-  if (reason == WakeReason::kRoleChange) {
-    session.reply.Error("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
-  } else if (reason == WakeReason::kUnblockError) {
-    session.reply.Error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
-  } else {
-    return false;
-  }
-  return true;
-}
-
 void Wait(CommandContext& ctx) {
   Replication& replication = ctx.services.replication;
   if (replication.is_replica())
@@ -109,7 +89,7 @@ void Wait(CommandContext& ctx) {
   const auto wanted = args.NextInt<int64_t>(kNotAnInteger);
   if (!args.ok()) return ctx.reply.Error(args.error());
   int64_t deadline_us;
-  if (!ReadTimeout(ctx, ctx.argv[2], &deadline_us)) return;
+  if (!ReadTimeout(ctx, ctx.argv[2], TimeoutUnit::kMilliseconds, deadline_us)) return;
   const int64_t offset = ctx.session.written_offset;
   const int acknowledged = replication.ReplicasAcknowledging(offset);
   if (acknowledged >= wanted || ctx.services.dispatcher.in_transaction()) return ctx.reply.Integer(acknowledged);
@@ -117,7 +97,7 @@ void Wait(CommandContext& ctx) {
       ctx.session, [&replication, offset, wanted] { return replication.ReplicasAcknowledging(offset) >= wanted; });
   ctx.services.blocking.Block(ctx.session, BlockKind::kWait, deadline_us,
                               [&replication, offset](Session& session, WakeReason reason) {
-                                if (!WakesInTrouble(session, reason))
+                                if (!ReplyIfForced(session, reason))
                                   session.reply.Integer(replication.ReplicasAcknowledging(offset));
                               });
   replication.RequestAcknowledgements();
@@ -132,7 +112,7 @@ void WaitAof(CommandContext& ctx) {
   const auto remote = protocol::ParseInt64(ctx.argv[2]);
   if (!remote || *remote < 0 || *remote > INT32_MAX) return ctx.reply.Error("ERR value is out of range, must be positive");
   int64_t deadline_us;
-  if (!ReadTimeout(ctx, ctx.argv[3], &deadline_us)) return;
+  if (!ReadTimeout(ctx, ctx.argv[3], TimeoutUnit::kMilliseconds, deadline_us)) return;
   if (replication.is_replica())
     return ctx.reply.Error("ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are "
                            "just local and are not propagated.");
@@ -152,7 +132,7 @@ void WaitAof(CommandContext& ctx) {
   replication.replicas().AddWaiter(ctx.session, satisfied);
   ctx.services.blocking.Block(ctx.session, BlockKind::kWaitAof, deadline_us,
                               [answer](Session& session, WakeReason reason) {
-                                if (!WakesInTrouble(session, reason)) answer(session.reply);
+                                if (!ReplyIfForced(session, reason)) answer(session.reply);
                               });
   if (*remote > 0) replication.RequestAcknowledgements();
 }

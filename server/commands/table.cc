@@ -58,12 +58,14 @@ CommandTable::CommandTable() {
            TransferCommands(),
        }) {
   // clang-format on
-    for (const CommandRow& row : file) {
-      rows_.push_back(&row);
-      by_name_.emplace(row.name, &row);
-      for (const CommandRow& sub : row.subcommands) parents_.emplace(&sub, &row);
-    }
+    for (const CommandRow& row : file) Add(row);
   }
+}
+
+void CommandTable::Add(const CommandRow& row) {
+  rows_.push_back(&row);
+  by_name_.emplace(row.name, &row);
+  for (const CommandRow& sub : row.subcommands) parents_.emplace(&sub, &row);
 }
 
 const CommandRow* CommandTable::FindTop(std::string_view name) const {

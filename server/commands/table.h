@@ -28,6 +28,8 @@ class CommandTable {
   const CommandRow* FindTop(std::string_view name) const;
   const std::vector<const CommandRow*>& rows() const { return rows_; }  // top level, in order of the files
   static bool SameName(std::string_view a, std::string_view b) { return Equal()(a, b); }
+  // One more row, which must outlive the table (tests of what happens to every command).
+  void Add(const CommandRow& row);
   // Empty `to` removes the command. False when `from` is unknown or `to` is taken.
   bool Rename(std::string_view from, std::string_view to);
   // "config|get" for subcommands.

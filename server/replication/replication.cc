@@ -70,8 +70,8 @@ void Replication::Follow(const std::string& host, uint16_t port) {
   if (was_primary) {
     log::SetRole('S');
     heard_primary_ms_ = 0;
-    services_.blocking.WakeForRoleChange();
   }
+  services_.blocking.WakeForRoleChange();
   // Those who follow us stay: should our history change, they learn it when we do.
   EnsureBacklog();
   stream_.set_following(true);

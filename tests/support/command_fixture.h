@@ -14,6 +14,7 @@
 #include "protocol/resp_parser.h"
 #include "protocol/resp_reply.h"
 #include "protocol/split_args.h"
+#include "server/blocked_keys.h"
 #include "server/blocking.h"
 #include "server/clients.h"
 #include "server/cluster/cluster_shell.h"
@@ -52,7 +53,8 @@ class CommandFixture : private StreamSink {
         pubsub(options.config()),
         disk(loop),
         services{options.config(), options, keyspace, commands,    dispatcher, clients,   blocking,
-                 watches,          monitors, pubsub,  stats,   slowlog,  replication, durability, lifecycle, nullptr},
+                 blocked_keys, watches, monitors, pubsub,  stats,   slowlog,  replication, durability, lifecycle, nullptr},
+        blocked_keys(services),
         dispatcher(services, stream),
         lifecycle(loop, services),
         durability(loop, disk, files, services, stream),
@@ -123,6 +125,7 @@ class CommandFixture : private StreamSink {
   ReplicationStream stream;
   DiskThread disk;
   Services services;  // before the parts, which may keep references it holds
+  BlockedKeys blocked_keys;
   Dispatcher dispatcher;
   Lifecycle lifecycle;
   Durability durability;
