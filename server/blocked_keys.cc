@@ -186,7 +186,8 @@ void BlockedKeys::ServeKey(int db, const std::string& key, int64_t wall_ms) {
   auto found = queues.find(key);
   if (found == queues.end()) return;
   found->second->ready = false;
-  // Who tries in vain goes to the end, so that each is asked once. The queue lives as long as any of the others is in it.
+  // Who tries in vain goes to the end, so that each is asked once. The queue lives as long as any of the others is in
+  // it.
   auto place = found->second->sessions.begin();
   for (size_t left = found->second->sessions.size(); left > 0; --left) {
     Queue& queue = *found->second;

@@ -11,9 +11,9 @@
 //     ctx.BlockOnKeys({.keys = keys, .type = store::Type::kList, .deadline_us = deadline_us});
 //   }
 //
-// That is all. When one of the keys holds a value of that type, the handler runs again from its beginning, with the same
-// arguments and as an execution unit of its own: through all gates, with its own propagation, events, statistics and
-// reply. So what it propagates must be what it did (ctx.Propagate({"LPOP", key})), never itself. If it ends in
+// That is all. When one of the keys holds a value of that type, the handler runs again from its beginning, with the
+// same arguments and as an execution unit of its own: through all gates, with its own propagation, events, statistics
+// and reply. So what it propagates must be what it did (ctx.Propagate({"LPOP", key})), never itself. If it ends in
 // BlockOnKeys again, the client goes on waiting, with the deadline it had, at the end of its queues. At the deadline it
 // gets a null array. Inside MULTI, from the primary and from the log nothing blocks: the client gets `.denied` at once.
 //
@@ -78,6 +78,8 @@ class BlockedKeys : public store::ChangeObserver {
   // Ready, but those who wait for it are paused.
   bool any_held() const { return !held_.empty(); }
   void Serve(int64_t wall_ms);
+  // Runs a command again: MONITOR has shown it already.
+  bool IsTryingAgain(const Session& session) const { return retrying_ == &session; }
 
   // Slots may have gone elsewhere: `judge` gets a client, its command and one of its keys, and returns the error that
   // ends its waiting, or nothing.

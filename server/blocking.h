@@ -19,10 +19,10 @@ class Blocking {
   void Block(Session& session, BlockKind kind, int64_t deadline_us,
              std::function<void(Session&, WakeReason)> resume);
   void Wake(Session& session, WakeReason reason);
+  // With an error in place of the command's own answer.
+  void WakeWith(Session& session, std::string_view error);
   void WakeAll(BlockKind kind);
   void Forget(Session& session);  // the client left
-  // The same with an error in place of the command's own answer.
-  void WakeWith(Session& session, std::string_view error);
   void WakeExpired(int64_t now_us);
   // We became a replica: whoever waits for keys or replicas here is told so and disconnected.
   void WakeForRoleChange();

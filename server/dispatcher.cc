@@ -290,6 +290,9 @@ void Dispatcher::Call(Session& session, const CommandRow& row, std::span<const s
   const int64_t duration_us = last_us_ - start_us;
   Stats::PerCommand& figures = stats.per_command[&row];
   figures.usec += duration_us;
+  if (!services_.monitors.empty() && !row.has(kSkipMonitor | kAdmin) && session.kind != SessionKind::kLoader &&
+      !services_.blocked_keys.IsTryingAgain(session)) [[unlikely]]
+    services_.monitors.Show(session, argv, context.secrets);
   if (session.blocked.kind == BlockKind::kKeys) return;  // counts when it is answered
   ++stats.commands_processed;
   ++session.commands;
@@ -300,8 +303,6 @@ void Dispatcher::Call(Session& session, const CommandRow& row, std::span<const s
     ++figures.failed_calls;
     if (!row.has(kTransactionControl)) CountError(session.reply.last_error_code());
   }
-  if (!services_.monitors.empty() && !row.has(kSkipMonitor | kAdmin) && session.kind != SessionKind::kLoader) [[unlikely]]
-    services_.monitors.Show(session, argv, context.secrets);
   if (LatencyMonitor* latency = services_.latency; latency != nullptr && latency->on() && !session.is_blocked())
     latency->Offer(row.has(kFast) ? "fast-command" : "command", duration_us);
   const int64_t slow_us = services_.config.slowlog_log_slower_than;

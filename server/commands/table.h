@@ -71,6 +71,9 @@ std::span<const CommandRow> ScanCommands();         // KEYS, SCAN, RANDOMKEY, DB
 std::span<const CommandRow> ObjectCommands();       // OBJECT, MEMORY
 std::span<const CommandRow> ExpiryCommands();
 std::span<const CommandRow> TransferCommands();     // DUMP, RESTORE
+std::span<const CommandRow> ListCommands();
+std::span<const CommandRow> ListEditCommands();  // LSET, LTRIM, LREM, LINSERT
+std::span<const CommandRow> ListMoveCommands();  // LMOVE, LMPOP ... and all that waits for lists
 std::span<const CommandRow> MigrateCommands();
 std::span<const CommandRow> TransactionCommands();
 std::span<const CommandRow> ConnectionCommands();

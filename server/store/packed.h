@@ -41,6 +41,12 @@ inline const uint8_t* SkipPacked(const uint8_t* p) {
   return p + 5 + length;
 }
 
+// Whether a value is this one. `wanted` may be longer than what is left of the leaf.
+inline bool EqualPacked(const uint8_t* value, PackedBytes wanted) {
+  return *value == static_cast<uint8_t>(wanted[0]) && static_cast<size_t>(SkipPacked(value) - value) == wanted.size() &&
+         memcmp(value, wanted.data(), wanted.size()) == 0;
+}
+
 // A value, read. `text` is set for strings, `integer` for integers.
 struct Unpacked {
   enum class Form : uint8_t { kString, kInteger, kDouble };

@@ -3,6 +3,7 @@
 
 #include "server/config/config.h"
 #include "server/store/hash_object.h"
+#include "server/store/list_object.h"
 #include "server/store/set_object.h"
 #include "server/store/sorted_set_object.h"
 
@@ -22,6 +23,10 @@ inline store::SetLimits SetLimitsOf(const config::Config& config) {
 inline store::SortedSetLimits SortedSetLimitsOf(const config::Config& config) {
   return {.entries_max = static_cast<uint64_t>(config.zset_max_listpack_entries),
           .value_bytes_max = static_cast<uint64_t>(config.zset_max_listpack_value)};
+}
+
+inline store::ListLimits ListLimitsOf(const config::Config& config) {
+  return store::ListLimits(config.list_max_listpack_size);
 }
 
 }  // namespace tessera

@@ -4,6 +4,7 @@
 
 #include "server/store/check.h"
 #include "server/store/hash_object.h"
+#include "server/store/list_object.h"
 #include "server/values/limits.h"
 
 namespace tessera {
@@ -48,6 +49,10 @@ void ValueBuilder::Pair(std::string_view field, std::string_view value, int64_t 
   if (expiry_ms != persistence::kNoExpiry) As<store::Hash>().SetExpiry(field, expiry_ms);
 }
 
+void ValueBuilder::BeginList(const EntryHeader& header, uint64_t) {
+  Begin(header, std::make_unique<store::List>(seed_));
+}
+
 void ValueBuilder::BeginSet(const EntryHeader& header, uint64_t count) {
   auto set = std::make_unique<store::Set>(seed_);
   if (count != persistence::kCountUnknown) set->Expect(count, SetLimitsOf(config_));
@@ -59,7 +64,8 @@ void ValueBuilder::Item(std::string_view value) {
     if (!As<store::Set>().Add(value, SetLimitsOf(config_))) Fail("a set member stands twice");
     return;
   }
-  STORE_CHECK(false);
+  STORE_CHECK(value_.object->type() == store::Type::kList);
+  As<store::List>().Push(store::List::Side::kTail, value);
 }
 
 void ValueBuilder::BeginSortedSet(const EntryHeader& header, uint64_t count) {
@@ -73,7 +79,6 @@ void ValueBuilder::Scored(std::string_view member, double score) {
 }
 
 // TODO-TYPES
-void ValueBuilder::BeginList(const EntryHeader&, uint64_t) { STORE_CHECK(false); }
 void ValueBuilder::BeginStream(const EntryHeader&, const persistence::StreamInfo&) { STORE_CHECK(false); }
 void ValueBuilder::Entry(persistence::StreamId, std::span<const std::string_view>) { STORE_CHECK(false); }
 void ValueBuilder::Group(const persistence::StreamGroup&) { STORE_CHECK(false); }
@@ -81,6 +86,9 @@ void ValueBuilder::Pending(const persistence::StreamPending&) { STORE_CHECK(fals
 void ValueBuilder::Consumer(const persistence::StreamConsumer&) { STORE_CHECK(false); }
 void ValueBuilder::ConsumerPending(persistence::StreamId) { STORE_CHECK(false); }
 
-void ValueBuilder::EndValue() { complete_ = true; }
+void ValueBuilder::EndValue() {
+  if (value_.object->type() == store::Type::kList) As<store::List>().ChooseEncoding(ListLimitsOf(config_));
+  complete_ = true;
+}
 
 }  // namespace tessera

@@ -4,6 +4,7 @@
 
 #include "server/store/check.h"
 #include "server/store/hash_object.h"
+#include "server/store/list_object.h"
 #include "server/store/set_object.h"
 #include "server/store/sorted_set_object.h"
 
@@ -58,6 +59,16 @@ struct SortedSetShape {
   }
 };
 
+struct ListShape {
+  static void Begin(const store::List& list, const EntryHeader& header, SnapshotVisitor& visitor) {
+    visitor.BeginList(header, list.size());
+  }
+  static void Tell(const uint8_t* element, SnapshotVisitor& visitor) {
+    store::IntScratch scratch;
+    visitor.Item(store::Unpack(element).Text(scratch));
+  }
+};
+
 class SetWalk final : public ValueWalk {
  public:
   SetWalk(const store::Set& set, const EntryHeader& header) : set_(set), header_(header), at_(set) {}
@@ -87,6 +98,8 @@ std::unique_ptr<ValueWalk> WalkValue(const store::Object& value, const EntryHead
   switch (value.type()) {
     case store::Type::kHash:
       return std::make_unique<TreeWalk<store::Hash, HashShape>>(static_cast<const store::Hash&>(value), header);
+    case store::Type::kList:
+      return std::make_unique<TreeWalk<store::List, ListShape>>(static_cast<const store::List&>(value), header);
     case store::Type::kSet:
       return std::make_unique<SetWalk>(static_cast<const store::Set&>(value), header);
     case store::Type::kZset:

@@ -35,8 +35,8 @@ void Btake(CommandContext& ctx) {
 void Bmove(CommandContext& ctx) {
   std::string value;
   if (!Take(ctx, ctx.argv[1], value)) {
-    return ctx.BlockOnKeys({.keys = ctx.argv.subspan(1, 1), .type = store::Type::kString,
-                            .denied = KeyWait::Denied::kNull});
+    return ctx.BlockOnKeys(
+        {.keys = ctx.argv.subspan(1, 1), .type = store::Type::kString, .denied = KeyWait::Denied::kNull});
   }
   ASSERT_TRUE(ctx.db().SetString(ctx.argv[2], value, store::Expiry::None()));
   ctx.Propagate({"RENAME", ctx.argv[1], ctx.argv[2]});
@@ -324,8 +324,7 @@ TEST(BlockedKeys, ARoleChangeEndsTheWaitingAndTheConnection) {
   Client a(server);
   EXPECT_EQ(a("BTAKE k 0"), "waits");
   server.blocking.WakeForRoleChange();
-  EXPECT_EQ(a.state(),
-            "-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
+  EXPECT_EQ(a.state(), "-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
   EXPECT_TRUE(a.closing);
 }
 
