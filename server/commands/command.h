@@ -28,7 +28,7 @@ enum CommandFlag : uint64_t {
   kAsking = 1ull << 11,         // implies ASKING (RESTORE-ASKING)
   kFast = 1ull << 12,
   kNoAuth = 1ull << 13,
-  kMayReplicate = 1ull << 14,
+  kMayReplicate = 1ull << 14,   // not shown either
   kNoAsyncLoading = 1ull << 15,
   kNoMulti = 1ull << 16,
   kMovableKeys = 1ull << 17,
@@ -41,6 +41,7 @@ enum CommandFlag : uint64_t {
   kMovesSlots = 1ull << 44,          // served here though its slot is migrating or importing (MIGRATE)
   kEndsTransaction = 1ull << 45,       // EXEC: when it is refused, the transaction is over
   kWhileSubscribed = 1ull << 46,     // allowed to a RESP2 client that listens to channels
+  kSystemCommand = 1ull << 47,         // COMMAND DOCS calls it internal (syscmd)
   kWhilePaused = 1ull << 43,         // goes on though CLIENT PAUSE ALL holds the others back
 };
 

@@ -19,6 +19,12 @@ bool CheckStringLength(CommandContext& ctx, uint64_t size, uint64_t appended) {
   return false;
 }
 
+void LeaveRaw(CommandContext& ctx, std::string_view key, store::EntryRef entry) {
+  if (entry.encoding_name() == "raw") return;
+  (void)ctx.db().ResizeString(key, entry.string_length(), store::GrowthRoom::kExact);
+  ctx.PropagateNothing();
+}
+
 void ReplyInvalidExpireTime(CommandContext& ctx) {
   ctx.reply.Error(fmt::format("ERR invalid expire time in '{}' command", ctx.row.name));
 }

@@ -32,6 +32,10 @@ inline bool CheckString(CommandContext& ctx, store::EntryRef entry) {
   return false;
 }
 
+// For commands that looked at a string as bytes and changed nothing: Redis leaves it "raw" all the same. Not a change to
+// replicas. The entry is gone afterwards.
+void LeaveRaw(CommandContext& ctx, std::string_view key, store::EntryRef entry);
+
 // Replies and returns false when `text` is no integer.
 inline bool ReadInteger(CommandContext& ctx, std::string_view text, int64_t& value) {
   if (auto parsed = protocol::ParseInt64(text)) {

@@ -149,9 +149,11 @@ void WriteDocs(ReplyWriter& reply, const CommandTable& table, const CommandRow& 
   fields.Text("since", row.since);
   fields.Text("group", GroupName(row.group));
   fields.Text("complexity", row.complexity);
-  if (!row.deprecated_since.empty()) {
-    fields.Name("doc_flags").Set(1);
-    reply.SimpleString("deprecated");
+  const bool deprecated = !row.deprecated_since.empty(), internal = row.has(kSystemCommand);
+  if (deprecated || internal) {
+    fields.Name("doc_flags").Set(int64_t{deprecated} + int64_t{internal});
+    if (deprecated) reply.SimpleString("deprecated");
+    if (internal) reply.SimpleString("syscmd");
   }
   fields.Text("deprecated_since", row.deprecated_since);
   fields.Text("replaced_by", row.replaced_by);

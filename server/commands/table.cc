@@ -30,6 +30,8 @@ CommandTable::CommandTable() {
   // clang-format off
   for (auto file : {
            AclCommands(),
+           BitfieldCommands(),
+           BitmapCommands(),
            ClientCommands(),
            ClusterCommands(),
            ConfigCommands(),
@@ -39,7 +41,11 @@ CommandTable::CommandTable() {
            DurabilityCommands(),
            ExpiryCommands(),
            HashCommands(),
+<<<<<<< HEAD
            HashExpiryCommands(),
+=======
+           HyperLogLogCommands(),
+>>>>>>> 3fc1cd6 (bitmaps, hyperloglog: the commands on strings that were missing)
            IntrospectionCommands(),
            KeyCommands(),
            LatencyCommands(),

@@ -130,6 +130,7 @@ struct Config {
   bool lazyfree_lazy_user_flush;
   uint32_t notify_keyspace_events;  // NotifyFlag
   SanitizeDumpPayload sanitize_dump_payload;
+  int64_t hll_sparse_max_bytes;
 
   // Figures
   int64_t slowlog_log_slower_than;  // microseconds; negative: off

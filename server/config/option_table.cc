@@ -236,7 +236,7 @@ constexpr Option kOptions[] = {
     Memory<&Config::set_max_listpack_value>("set-max-listpack-value", "64", 0, kLongMax),
     Int<&Config::zset_max_listpack_entries>("zset-max-listpack-entries", "128", 0, kLongMax, 0, "zset-max-ziplist-entries"),
     Memory<&Config::zset_max_listpack_value>("zset-max-listpack-value", "64", 0, kLongMax, 0, "zset-max-ziplist-value"),
-    Memory<kNotYet>("hll-sparse-max-bytes", "3000", 0, kLongMax),
+    Memory<&Config::hll_sparse_max_bytes>("hll-sparse-max-bytes", "3000", 0, kLongMax),
     Memory<&Config::stream_node_max_bytes>("stream-node-max-bytes", "4096", 0, kLongMax),
     Int<&Config::stream_node_max_entries>("stream-node-max-entries", "100", 0, kLongMax),
 

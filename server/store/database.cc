@@ -129,7 +129,7 @@ uint32_t Database::Store(const KeyRef& key, uint32_t* place, EntryValue value, i
   if (value.encoding == Encoding::kRaw &&
       EntryHeadBytes(key_bytes, has_expiry) + value.EncodedBytes() > kEntryBytesMax) {
     const size_t length = value.bytes.size() + value.zeros;
-    heap = NewHeapString(context, length, value.modified ? GrowthCapacity(length) : length);
+    heap = NewHeapString(context, length, value.room_ahead ? GrowthCapacity(length) : length);
     if (heap == nullptr) return 0;
     if (!value.bytes.empty()) memcpy(heap->data(), value.bytes.data(), value.bytes.size());
     memset(heap->data() + value.bytes.size(), 0, value.zeros);
@@ -313,7 +313,7 @@ bool Database::EndEdit(const KeyRef& key, Edited edited) {
   return true;
 }
 
-std::optional<std::span<char>> Database::ResizeString(const KeyRef& key, size_t length) {
+std::optional<std::span<char>> Database::ResizeString(const KeyRef& key, size_t length, GrowthRoom room) {
   const KeyRef ready = Resolve(key);
   StoreContext& context = this->context();
   uint32_t* place = FindLive(ready);
@@ -323,7 +323,7 @@ std::optional<std::span<char>> Database::ResizeString(const KeyRef& key, size_t 
     EntryValue value = EntryValue::Of(entry.block());
     auto* string = static_cast<HeapString*>(value.pointer);
     if (length > string->capacity) {
-      string = GrowHeapString(context, string, GrowthCapacity(length));
+      string = GrowHeapString(context, string, room == GrowthRoom::kAhead ? GrowthCapacity(length) : length);
       if (string == nullptr) return std::nullopt;
       memcpy(const_cast<uint8_t*>(PartsOf(entry.block()).value), &string, sizeof(string));
     }
@@ -339,6 +339,7 @@ std::optional<std::span<char>> Database::ResizeString(const KeyRef& key, size_t 
     value.bytes = entry.AsString(scratch);
     value.bytes = value.bytes.substr(0, std::min(value.bytes.size(), length));
     value.zeros = length - value.bytes.size();
+    value.room_ahead = room == GrowthRoom::kAhead && value.zeros != 0;
     TouchEntry(entry);
   }
   const uint32_t handle =

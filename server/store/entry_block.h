@@ -87,6 +87,7 @@ struct EntryValue {
   bool modified = false;    // shown as "raw" whatever its length
   std::string_view bytes;   // kRaw
   size_t zeros = 0;         // kRaw: appended after `bytes`
+  bool room_ahead = false;  // kRaw: on the heap with room to grow
   int64_t integer = 0;      // kInt*
   void* pointer = nullptr;  // kHeap, kObject
 

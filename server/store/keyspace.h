@@ -100,6 +100,9 @@ class Expiry {
 // ResizeString.
 enum class StringForm : uint8_t { kTryInteger, kPlain };
 
+// Whether a string that has grown is likely to grow again.
+enum class GrowthRoom : uint8_t { kAhead, kExact };
+
 // A key as callers hand it in: text alone (hash and slot are then computed here), or with hash and slot computed
 // earlier by Keyspace::Prepare, as a pipeline parsed ahead does.
 class KeyRef {
@@ -161,9 +164,11 @@ class Database {
                                StringForm form = StringForm::kTryInteger);
   [[nodiscard]] bool SetInteger(const KeyRef& key, int64_t value, Expiry expiry = Expiry::Keep());
   // Makes the string `length` bytes long, keeping what fits and filling the rest with zeros, and returns its bytes for
-  // writing: fill them before calling anything else of the keyspace. Growth is amortised. A missing key is created; the
-  // encoding becomes "raw"; the expiry stays. nullopt: out of memory. The key must be a string or missing.
-  [[nodiscard]] std::optional<std::span<char>> ResizeString(const KeyRef& key, size_t length);
+  // writing: fill them before calling anything else of the keyspace. Growth of an existing string is amortised, unless
+  // no room ahead is wanted. A missing key is created; the encoding becomes "raw"; the expiry stays. nullopt: out of
+  // memory. The key must be a string or missing.
+  [[nodiscard]] std::optional<std::span<char>> ResizeString(const KeyRef& key, size_t length,
+                                                            GrowthRoom room = GrowthRoom::kAhead);
   // Takes over a value that is not a string.
   [[nodiscard]] bool SetObject(const KeyRef& key, std::unique_ptr<Object> object, Expiry expiry);
   // A change of an object in place: BeginEdit announces it (running snapshots take their share) and hands the object
