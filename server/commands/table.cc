@@ -41,11 +41,8 @@ CommandTable::CommandTable() {
            DurabilityCommands(),
            ExpiryCommands(),
            HashCommands(),
-<<<<<<< HEAD
            HashExpiryCommands(),
-=======
            HyperLogLogCommands(),
->>>>>>> 3fc1cd6 (bitmaps, hyperloglog: the commands on strings that were missing)
            IntrospectionCommands(),
            KeyCommands(),
            LatencyCommands(),

@@ -62,13 +62,10 @@ std::span<const CommandRow> StringCommands();
 std::span<const CommandRow> StringPartCommands();   // APPEND, SETRANGE, LCS ...
 std::span<const CommandRow> CounterCommands();      // INCR ...
 std::span<const CommandRow> HashCommands();
-<<<<<<< HEAD
 std::span<const CommandRow> HashExpiryCommands();  // HEXPIRE ...
-=======
 std::span<const CommandRow> BitmapCommands();
 std::span<const CommandRow> BitfieldCommands();
 std::span<const CommandRow> HyperLogLogCommands();
->>>>>>> 3fc1cd6 (bitmaps, hyperloglog: the commands on strings that were missing)
 std::span<const CommandRow> KeyCommands();
 std::span<const CommandRow> SetAlgebraCommands();   // SINTER, SUNION, SDIFF ...
 std::span<const CommandRow> SetCommands();
