@@ -63,7 +63,7 @@ struct ListShape {
   static void Begin(const store::List& list, const EntryHeader& header, SnapshotVisitor& visitor) {
     visitor.BeginList(header, list.size());
   }
-  static void Tell(const uint8_t* element, SnapshotVisitor& visitor) {
+  static void Tell(const auto& /*value*/, const uint8_t* element, SnapshotVisitor& visitor) {
     store::IntScratch scratch;
     visitor.Item(store::Unpack(element).Text(scratch));
   }
@@ -105,7 +105,6 @@ std::unique_ptr<ValueWalk> WalkValue(const store::Object& value, const EntryHead
     case store::Type::kZset:
       return std::make_unique<TreeWalk<store::SortedSet, SortedSetShape>>(static_cast<const store::SortedSet&>(value),
                                                                           header);
-    case store::Type::kList:
     case store::Type::kStream:
     case store::Type::kString:
       break;
