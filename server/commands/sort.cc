@@ -115,8 +115,9 @@ std::optional<std::string> LookUp(CommandContext& ctx, std::string_view pattern,
   return std::string(store::Hash::ValueOf(found.element()).Text(scratch));
 }
 
-// False when an element's weight is no number.
+// False when an element's weight is no number; all are looked up nevertheless.
 bool Weigh(CommandContext& ctx, const Request& request, std::vector<Element>& elements) {
+  bool numbers = true;
   for (Element& element : elements) {
     if (request.by) element.weight = LookUp(ctx, *request.by, element.text);
     if (request.alpha || (request.by && !element.weight)) continue;
@@ -124,9 +125,9 @@ bool Weigh(CommandContext& ctx, const Request& request, std::vector<Element>& el
     // As strtod: an empty text is 0.
     char* end;
     element.score = std::strtod(text.c_str(), &end);
-    if (*end != '\0' || std::isnan(element.score)) return false;
+    if (*end != '\0' || std::isnan(element.score)) numbers = false;
   }
-  return true;
+  return numbers;
 }
 
 void Order(const Request& request, std::vector<Element>& elements) {
@@ -161,7 +162,7 @@ void SortInto(CommandContext& ctx, MayStore may_store) {
   }
   std::vector<Element> elements = ElementsOf(entry);
   if (as_it_is) {
-    if (request.descending && entry && entry.type() == store::Type::kZset)
+    if (request.descending && entry && entry.type() != store::Type::kSet)
       std::reverse(elements.begin(), elements.end());
   } else {
     if (!Weigh(ctx, request, elements)) return ctx.reply.Error("ERR One or more scores can't be converted into double");

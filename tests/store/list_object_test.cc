@@ -175,9 +175,9 @@ TEST(ListObject, CountsAgainAfterLargeRangesHaveGone) {
   list.EraseRange(10, 99980);
   list.Shrink(limits);
   EXPECT_EQ(list.encoding(), "listpack");
-  list.Grow(8192 - 7 - 10 * 2 - 10 * 6, 1, limits);  // ten numbers of a digit, ten of five
+  list.Grow(8192 - 7 - 10 * 2 - 10 * 5, 1, limits);  // ten numbers of a digit, ten of five
   EXPECT_EQ(list.encoding(), "listpack");
-  list.Grow(8192 - 7 - 10 * 2 - 10 * 6 + 1, 1, limits);
+  list.Grow(8192 - 7 - 10 * 2 - 10 * 5 + 1, 1, limits);
   EXPECT_EQ(list.encoding(), "quicklist");
 }
 
