@@ -145,7 +145,7 @@ bool ReadSources(CommandContext& ctx, Argv keys, std::vector<std::string_view>& 
   // A look may delete an expired key and move the others' entries, so views are taken when all have been looked at.
   std::vector<bool> found;
   for (std::string_view key : keys) {
-    const EntryRef entry = ctx.FindForWrite(key);
+    const EntryRef entry = ctx.Find(key);
     if (!CheckString(ctx, entry)) return false;
     found.push_back(static_cast<bool>(entry));
   }

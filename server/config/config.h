@@ -220,7 +220,6 @@ struct Config {
   int64_t hash_max_listpack_entries;
   uint64_t hash_max_listpack_value;
   int64_t list_max_listpack_size;
-  int64_t list_compress_depth;
   int64_t set_max_intset_entries;
   int64_t set_max_listpack_entries;
   uint64_t set_max_listpack_value;

@@ -230,7 +230,7 @@ constexpr Option kOptions[] = {
     Int<&Config::hash_max_listpack_entries>("hash-max-listpack-entries", "512", 0, kLongMax, 0, "hash-max-ziplist-entries"),
     Memory<&Config::hash_max_listpack_value>("hash-max-listpack-value", "64", 0, kLongMax, 0, "hash-max-ziplist-value"),
     Int<&Config::list_max_listpack_size>("list-max-listpack-size", "-2", INT_MIN, kIntMax, 0, "list-max-ziplist-size"),
-    Int<&Config::list_compress_depth>("list-compress-depth", "0", 0, kIntMax),
+    Int<kNotYet>("list-compress-depth", "0", 0, kIntMax),
     Int<&Config::set_max_intset_entries>("set-max-intset-entries", "512", 0, kLongMax),
     Int<&Config::set_max_listpack_entries>("set-max-listpack-entries", "128", 0, kLongMax),
     Memory<&Config::set_max_listpack_value>("set-max-listpack-value", "64", 0, kLongMax),

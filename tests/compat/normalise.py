@@ -316,7 +316,9 @@ EXPECTED = [
 
 
 # (name, reason, command): commands whose keyspace events differ.
-EXPECTED_EVENTS = []
+EXPECTED_EVENTS = [
+    ("BITCOUNT and BITPOS of 7.2", "refused before the key is looked at", r"^(BITCOUNT|BITPOS)\b"),
+]
 
 
 def expected_event(arguments):
