@@ -271,6 +271,13 @@ EXPECTED = [
         r"^(:|-WRONGTYPE)",
     ),
     (
+        "LREM of 7.2",
+        "the count is checked: the smallest integer has no opposite",
+        r"^LREM .* -9223372036854775808 ",
+        r"^-ERR value is out of range",
+        r"^:",
+    ),
+    (
         "types of later versions",
         "Tessera does not have this data type yet",
         r"^(ZADD|XADD|EVAL)\b",

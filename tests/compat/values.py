@@ -156,15 +156,22 @@ class Values:
     def bit_offset(self):
         # 2^32 - 1 would be valid and make a string of 512 MiB.
         if self.chance(0.95):
-            return self.pick(0, 1, 7, 8, 9, 63, 64, 100, 1000, 5000)
+            return self.pick(0, 1, 7, 8, 9, 63, 64, 100, 1000, 5000, self.random.randrange(9000))
         return self.pick("-1", "4294967296", "#1", "9223372036854775807", "9223372036854775808", "x", "", "1.0")
 
     def field_offset(self):
-        return self.pick("0", "1", "7", "8", "63", "100", "#0", "#1", "#7", "#20") if self.chance(0.96) else self.pick("-1", "#-1", "#", "x", "", "4294967296")
+        if self.chance(0.96):
+            return self.pick("0", "0", "1", "3", "7", "8", "10", "63", "64", "100", "#0", "#1", "#2", "#7", "#20", self.random.randrange(800))
+        return self.pick("-1", "#-1", "#", "#x", "x", "", "4294967296", "+1", "01")
 
     def field_type(self):
-        return self.pick("u8", "i8", "u1", "i1", "u16", "i16", "u5", "i5", "u32", "i64", "u63", "i63") if self.chance(0.95) else self.pick(
-            "u64", "i65", "u0", "i0", "8", "x8", "", "u", "I8", "u-1", "u08")  # fmt: skip
+        if self.chance(0.95):
+            return self.pick("u", "i") + str(self.pick(1, 2, 3, 4, 5, 7, 8, 8, 8, 9, 12, 16, 24, 31, 32, 33, 48, 61, 62, 63))
+        return self.pick("i64", "i64", "u64", "i65", "u0", "i0", "8", "x8", "", "u", "I8", "u-1", "u08")
+
+    def field_value(self):
+        power = 1 << self.random.randrange(64)
+        return self.pick(0, 1, -1, 2, 10, -10, 100, -128, 127, 255, 256, power, -power, power - 1, power + 1, self.integer())
 
     # ---- by the name of the argument
 
@@ -215,8 +222,7 @@ class Values:
             table[command, "offset"] = self.bit_offset
         for command in ("BITFIELD", "BITFIELD_RO"):
             table[command, "offset"] = self.field_offset
-            table[command, "value"] = lambda: integer(0, 1, -1, 100, 255, 256, -128)
-            table[command, "increment"] = lambda: integer(0, 1, -1, 100, 255, -128)
+            table[command, "value"] = table[command, "increment"] = self.field_value
         table["SETBIT", "value"] = table["bit"]
         table["groupname"], table["consumername"] = table["group"], table["consumer"]
         table["SETRANGE", "offset"] = lambda: self.pick(0, 1, 5, 44, 100, 1000, -1, "536870912", "9223372036854775807", "abc")

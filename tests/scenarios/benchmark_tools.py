@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from support.cluster import Cluster
 from support.process import Server, run
 from support.resp import encode
-from support.scenario import case, contains, equal, main
+from support.scenario import Skip, case, contains, equal, main
 
 
 @case
@@ -28,11 +28,57 @@ def redis_benchmark(options):
     run(["redis-benchmark", "-p", server.port, "-3", "-n", 1000, "-q", "-t", "set,get"])
 
 
+TITLES = [
+    "PING_INLINE", "PING_MBULK", "SET", "GET", "INCR", "LPUSH", "RPUSH", "LPOP", "RPOP", "SADD", "HSET", "SPOP", "ZADD", "ZPOPMIN",
+    "LPUSH (needed to benchmark LRANGE)", "LRANGE_100 (first 100 elements)", "LRANGE_300 (first 300 elements)",
+    "LRANGE_500 (first 500 elements)", "LRANGE_600 (first 600 elements)", "MSET (10 keys)",
+]  # fmt: skip
+# Every name that -t knows, and the titles that it brings.
+NAMES = {
+    "ping": TITLES[:2], "ping_inline": TITLES[:1], "ping_mbulk": TITLES[1:2], "lrange": TITLES[14:19], "mset": TITLES[19:],
+    **{title.lower(): [title] for title in TITLES[2:14]},
+    **{f"lrange_{n}": [TITLES[14], f"LRANGE_{n} (first {n} elements)"] for n in (100, 300, 500, 600)},
+}  # fmt: skip
+
+
+def benchmark(server, *arguments):
+    output = run(["redis-benchmark", "-p", server.port, "-q", *arguments]).replace("\r", "\n")
+    assert "rror" not in output and "WRONGTYPE" not in output, output[-500:]
+    # "SET: 38461.54 requests per second, p50=0.111 msec"
+    found = re.findall(r"^(.+): ([\d.]+) requests per second", output, re.M)
+    assert all(float(rate) > 0 for _, rate in found), output[-500:]
+    return [title for title, _ in found]
+
+
+def skip_without_types(server):
+    """Every type that redis-benchmark uses must be there."""
+    if None in server.call("COMMAND", "INFO", "LPUSH", "SADD", "HSET", "ZADD"):
+        raise Skip("the server does not have all types yet")
+
+
+@case
+def redis_benchmark_default_list(options):
+    for extra in (["-n", 2000], ["-n", 10_000, "-P", 16, "-r", 500], ["-n", 2000, "-3", "-d", 300, "-c", 7]):
+        server = Server(options.server).start()
+        skip_without_types(server)
+        equal(benchmark(server, *extra), TITLES, f"redis-benchmark {extra}")
+        server.kill()
+
+
+@case
+def redis_benchmark_every_name(options):
+    server = Server(options.server).start()
+    skip_without_types(server)
+    for name, titles in NAMES.items():
+        server.call("FLUSHALL")
+        equal(benchmark(server, "-n", 1000, "-t", name, "-P", 8), titles, f"-t {name}")
+
+
 @case
 def redis_benchmark_in_cluster_mode(options):
     cluster = Cluster(options.server, 3)
     cluster.create(replicas=0)
-    output = run(["redis-benchmark", "-p", cluster.servers[0].port, "--cluster", "-n", 2000, "-q", "-t", "set,get"])
+    output = run(["redis-benchmark", "-p", cluster.servers[0].port, "--cluster", "-n", 2000, "-q", "-t", "set,get,hset,sadd"])
     contains(output, "Cluster has 3 master nodes")
     contains(output.replace("\r", "\n"), "GET: ")
 
