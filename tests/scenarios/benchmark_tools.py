@@ -58,7 +58,7 @@ def skip_without_types(server):
 
 @case
 def redis_benchmark_default_list(options):
-    for extra in (["-n", 2000], ["-n", 10_000, "-P", 16, "-r", 500], ["-n", 2000, "-3", "-d", 300, "-c", 7]):
+    for extra in (["-n", 1000], ["-n", 10_000, "-P", 16, "-r", 500], ["-n", 1000, "-3", "-d", 300, "-c", 7]):
         server = Server(options.server).start()
         skip_without_types(server)
         equal(benchmark(server, *extra), TITLES, f"redis-benchmark {extra}")
