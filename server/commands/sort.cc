@@ -1,7 +1,8 @@
 // SORT: the elements of a list, set or sorted set in order, by their own value or by that of other keys.
 #include <algorithm>
-#include <charconv>
+#include <cerrno>
 #include <cmath>
+#include <cstdlib>
 #include <optional>
 #include <string>
 #include <vector>
@@ -122,10 +123,11 @@ bool Weigh(CommandContext& ctx, const Request& request, std::vector<Element>& el
     if (request.by) element.weight = LookUp(ctx, *request.by, element.text);
     if (request.alpha || (request.by && !element.weight)) continue;
     const std::string& text = request.by ? *element.weight : element.text;
-    // As strtod: an empty text is 0.
+    // As strtod: an empty text is 0; what a double cannot hold exactly enough is refused.
     char* end;
+    errno = 0;
     element.score = std::strtod(text.c_str(), &end);
-    if (*end != '\0' || std::isnan(element.score)) numbers = false;
+    if (*end != '\0' || errno == ERANGE || std::isnan(element.score)) numbers = false;
   }
   return numbers;
 }

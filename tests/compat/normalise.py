@@ -280,9 +280,23 @@ EXPECTED = [
     (
         "types of later versions",
         "Tessera does not have this data type yet",
-        r"^(ZADD|XADD|EVAL)\b",
+        r"^(XADD|EVAL)\b",
         r"^-ERR unknown command",
         r".",
+    ),
+    (
+        "least integers of 7.2",
+        "7.2 refuses a count or rank that cannot be negated, 7.0 takes it",
+        r"^(LREM \S+|LPOS .*RANK) -9223372036854775808\b",
+        r"^-ERR value is out of range",
+        r".",
+    ),
+    (
+        "keys of a PFMERGE without sources",
+        "the target is a key even if nothing is merged into it",
+        r"^COMMAND GETKEYS(ANDFLAGS)? PFMERGE \S+$",
+        r"^\*",
+        r"^-ERR Invalid arguments",
     ),
     (
         "expiries of far future",
