@@ -29,6 +29,14 @@ void AppendIndexed(uint32_t hash, double score, std::string_view locator, PackBu
   AppendPackedBytes(locator, out);
 }
 
+void AppendMember(const Unpacked& member, PackBuffer* out) {
+  if (member.is_integer()) {
+    AppendPackedInteger(member.integer, out);
+  } else {
+    AppendPackedBytes(member.text, out);
+  }
+}
+
 struct Indexed {
   explicit Indexed(const uint8_t* element) {
     const uint8_t* const score_at = SkipPacked(element);
@@ -118,11 +126,7 @@ SortedSet::Place::Place(const SortedSet& set, std::string_view member)
 
 SortedSet::Place::Place(const SortedSet& set, const Unpacked& member)
     : member_(member.Text(scratch_)), in_order_(set.sorted_.End()), in_index_(in_order_) {
-  if (member.is_integer()) {
-    AppendPackedInteger(member.integer, &packed_);
-  } else {
-    AppendPackedBytes(member.text, &packed_);
-  }
+  AppendMember(member, &packed_);
   Locate(set);
 }
 
@@ -359,6 +363,15 @@ void SortedSet::EraseRange(RankRange range) {
     for (uint64_t i = 0; i < range.count(); ++i, at.Next()) EraseFromIndex(at.element());
   }
   sorted_.EraseRange(range.first, range.count());
+}
+
+void SortedSet::Builder::PushBack(const Unpacked& member, double score) {
+  IntScratch scratch;
+  longest_bytes_ = std::max(longest_bytes_, member.Text(scratch).size());
+  PackBuffer element;
+  AppendPackedDouble(score, &element);
+  AppendMember(member, &element);
+  set_.sorted_.PushBack(element);
 }
 
 void SortedSet::CheckInvariants() const {

@@ -97,6 +97,9 @@ class SortedSet final : public Object {
     if (count > limits.entries_max || longest_bytes > limits.value_bytes_max) BecomeLarge();
   }
 
+  // Fills an empty set with elements that come in order.
+  class Builder;
+
   // Aborts when tree and index contradict each other; for tests.
   void CheckInvariants() const;
 
@@ -152,6 +155,18 @@ class SortedSet::Place {
   PackBuffer packed_;
   uint32_t hash_ = 0;
   ElementTree::Cursor in_order_, in_index_;
+};
+
+class SortedSet::Builder {
+ public:
+  explicit Builder(SortedSet& set) : set_(set) {}
+  void PushBack(const Unpacked& member, double score);
+  // Chooses the form.
+  void Finish(const SortedSetLimits& limits) { set_.Expect(set_.size(), longest_bytes_, limits); }
+
+ private:
+  SortedSet& set_;
+  size_t longest_bytes_ = 0;
 };
 
 inline SortedSet::Place SortedSet::Find(std::string_view member) { return Place(*this, member); }
