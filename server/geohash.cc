@@ -107,7 +107,7 @@ uint64_t ScoreBits(double score) {
     if (std::isnan(value) || value >= kHalf || value < -kHalf) return uint64_t{1} << 63;
     return static_cast<uint64_t>(static_cast<int64_t>(value));
   };
-  return score >= kHalf ? convert(score - kHalf) ^ uint64_t{1} << 63 : convert(score);
+  return score >= kHalf ? convert(score - kHalf) ^ uint64_t { 1 } << 63 : convert(score);
 }
 
 }  // namespace
@@ -159,10 +159,9 @@ std::vector<ScoreSpan> CoverShape(const GeoShape& shape) {
                                         shape.height_meters / 2 * (shape.height_meters / 2));
   int steps = EstimateSteps(radius, shape.center.latitude);
   Cell center = CellOf(shape.center, steps);
-  const bool too_fine = BoundsOf(center.Moved(0, 1)).north < wanted.north ||
-                        BoundsOf(center.Moved(0, -1)).south > wanted.south ||
-                        BoundsOf(center.Moved(1, 0)).east < wanted.east ||
-                        BoundsOf(center.Moved(-1, 0)).west > wanted.west;
+  const bool too_fine =
+      BoundsOf(center.Moved(0, 1)).north < wanted.north || BoundsOf(center.Moved(0, -1)).south > wanted.south ||
+      BoundsOf(center.Moved(1, 0)).east < wanted.east || BoundsOf(center.Moved(-1, 0)).west > wanted.west;
   if (steps > 1 && too_fine) center = CellOf(shape.center, --steps);
 
   // Neighbours on a side where the middle cell already goes beyond the shape are of no use.

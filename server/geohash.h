@@ -1,6 +1,6 @@
-// Places on the earth as the numbers that GEO commands keep as scores: longitude and latitude in 26 bits each, their bits
-// interleaved, so that cells of a grid are ranges of numbers. The grid, the radius of the earth and the way in which a
-// search picks its cells are Redis's, because scores and the order of results follow from them.
+// Places on the earth as the numbers that GEO commands keep as scores: longitude and latitude in 26 bits each, their
+// bits interleaved, so that cells of a grid are ranges of numbers. The grid, the radius of the earth and the way in
+// which a search picks its cells are Redis's, because scores and the order of results follow from them.
 //
 // Degrees and metres throughout. Pure.
 #pragma once

@@ -157,7 +157,7 @@ constexpr ArgSpec kAddArgs[] = {
 constexpr HistoryEntry kAddHistory[] = {{"6.2.0", "Added `CH`, `NX` and `XX`."}};
 constexpr KeySpec kReadsKey[] = {{.flags = kKeyRO | kKeyAccess, .index = 1}};
 constexpr ArgSpec kKeyAndMembers[] = {{.name = "key", .type = ArgType::kKey, .key_spec = 0},
-                                   {.name = "member", .flags = kMultiple}};
+                                      {.name = "member", .flags = kMultiple}};
 constexpr ArgSpec kUnitChoice[] = {{.name = "m", .type = ArgType::kPureToken, .token = "M"},
                                    {.name = "km", .type = ArgType::kPureToken, .token = "KM"},
                                    {.name = "ft", .type = ArgType::kPureToken, .token = "FT"},

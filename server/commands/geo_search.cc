@@ -284,8 +284,7 @@ constexpr ArgSpec kSearchArgs[] = {
     {.name = "withdist", .type = ArgType::kPureToken, .flags = kOptional, .token = "WITHDIST"},
     {.name = "withhash", .type = ArgType::kPureToken, .flags = kOptional, .token = "WITHHASH"}};
 constexpr HistoryEntry kUnitsHistory[] = {{"7.0.0", "Units may be written in upper case."}};
-constexpr KeySpec kStores[] = {{.flags = kKeyOW | kKeyUpdate, .index = 1},
-                                           {.flags = kKeyRO | kKeyAccess, .index = 2}};
+constexpr KeySpec kStores[] = {{.flags = kKeyOW | kKeyUpdate, .index = 1}, {.flags = kKeyRO | kKeyAccess, .index = 2}};
 constexpr ArgSpec kSearchStoreArgs[] = {
     {.name = "destination", .type = ArgType::kKey, .key_spec = 0},
     {.name = "source", .type = ArgType::kKey, .key_spec = 1},
@@ -315,7 +314,7 @@ constexpr ArgSpec kRadiusArgs[] = {
     {.name = "key", .type = ArgType::kKey, .flags = kOptional, .token = "STORE", .key_spec = 1},
     {.name = "key", .type = ArgType::kKey, .flags = kOptional, .token = "STOREDIST", .key_spec = 2}};
 constexpr HistoryEntry kRadiusHistory[] = {{"6.2.0", "Added `ANY` behind `COUNT`."},
-                                              {"7.0.0", "Units may be written in upper case."}};
+                                           {"7.0.0", "Units may be written in upper case."}};
 constexpr ArgSpec kRadiusRoArgs[] = {
     {.name = "key", .type = ArgType::kKey, .key_spec = 0},
     {.name = "longitude", .type = ArgType::kDouble},

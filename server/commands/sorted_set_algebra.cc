@@ -291,12 +291,11 @@ constexpr ArgSpec kCombineStoreArgs[] = {
      .token = "AGGREGATE",
      .children = kAggregateChoice}};
 constexpr ArgSpec kDiffStoreArgs[] = {{.name = "destination", .type = ArgType::kKey, .key_spec = 0},
-                                       {.name = "numkeys", .type = ArgType::kInteger},
-                                       {.name = "key", .type = ArgType::kKey, .flags = kMultiple, .key_spec = 1}};
-constexpr ArgSpec kCardArgs[] = {
-    {.name = "numkeys", .type = ArgType::kInteger},
-    {.name = "key", .type = ArgType::kKey, .flags = kMultiple, .key_spec = 0},
-    {.name = "limit", .type = ArgType::kInteger, .flags = kOptional, .token = "LIMIT"}};
+                                      {.name = "numkeys", .type = ArgType::kInteger},
+                                      {.name = "key", .type = ArgType::kKey, .flags = kMultiple, .key_spec = 1}};
+constexpr ArgSpec kCardArgs[] = {{.name = "numkeys", .type = ArgType::kInteger},
+                                 {.name = "key", .type = ArgType::kKey, .flags = kMultiple, .key_spec = 0},
+                                 {.name = "limit", .type = ArgType::kInteger, .flags = kOptional, .token = "LIMIT"}};
 
 constexpr CommandRow kRows[] = {
     {.name = "zunion",

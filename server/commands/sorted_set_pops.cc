@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 
+#include "server/blocked_keys.h"
 #include "server/commands/sorted_sets.h"
 #include "server/commands/table.h"
 
@@ -115,16 +116,56 @@ void ZMPop(CommandContext& ctx) {
   (void)PopFrom(ctx, key, entry, pop.end, static_cast<uint64_t>(pop.count), {.tells_key = true, .pairs = true});
 }
 
+void BlockingPop(CommandContext& ctx, End end) {
+  int64_t deadline_us;
+  if (!ReadTimeout(ctx, ctx.argv.back(), TimeoutUnit::kSeconds, deadline_us)) return;
+  const Argv keys = ctx.argv.subspan(1, ctx.argv.size() - 2);
+  std::string_view key;
+  EntryRef entry;
+  if (!FindFirst(ctx, keys, key, entry)) return;
+  if (!entry) return ctx.BlockOnKeys({.keys = keys, .type = store::Type::kZset, .deadline_us = deadline_us});
+  (void)PopFrom(ctx, key, entry, end, 1, {.tells_key = true});
+  ctx.Propagate({end == End::kMin ? "ZPOPMIN" : "ZPOPMAX", key});
+}
+
+void BZPopMin(CommandContext& ctx) { BlockingPop(ctx, End::kMin); }
+void BZPopMax(CommandContext& ctx) { BlockingPop(ctx, End::kMax); }
+
+void BZMPop(CommandContext& ctx) {
+  MultiPop pop;
+  if (!ReadMultiPop(ctx, 2, pop)) return;
+  int64_t deadline_us;
+  if (!ReadTimeout(ctx, ctx.argv[1], TimeoutUnit::kSeconds, deadline_us)) return;
+  std::string_view key;
+  EntryRef entry;
+  if (!FindFirst(ctx, pop.keys, key, entry)) return;
+  if (!entry) return ctx.BlockOnKeys({.keys = pop.keys, .type = store::Type::kZset, .deadline_us = deadline_us});
+  const uint64_t popped =
+      PopFrom(ctx, key, entry, pop.end, static_cast<uint64_t>(pop.count), {.tells_key = true, .pairs = true});
+  ctx.Propagate({pop.end == End::kMin ? "ZPOPMIN" : "ZPOPMAX", key, NumberText(static_cast<int64_t>(popped))});
+}
+
 // ---- rows
 
 constexpr KeySpec kPopsFrom[] = {{.flags = kKeyRW | kKeyAccess | kKeyDelete, .index = 1}};
 constexpr ArgSpec kPopArgs[] = {{.name = "key", .type = ArgType::kKey, .key_spec = 0},
-                                    {.name = "count", .type = ArgType::kInteger, .flags = kOptional}};
+                                {.name = "count", .type = ArgType::kInteger, .flags = kOptional}};
 constexpr KeySpec kPopsFromMany[] = {
     {.flags = kKeyRW | kKeyAccess | kKeyDelete, .index = 1, .find = KeySpec::Find::kKeyNum, .first_key = 1}};
 constexpr ArgSpec kWhereChoice[] = {{.name = "min", .type = ArgType::kPureToken, .token = "MIN"},
                                     {.name = "max", .type = ArgType::kPureToken, .token = "MAX"}};
 constexpr ArgSpec kMPopArgs[] = {{.name = "numkeys", .type = ArgType::kInteger},
+                                 {.name = "key", .type = ArgType::kKey, .flags = kMultiple, .key_spec = 0},
+                                 {.name = "where", .type = ArgType::kOneOf, .children = kWhereChoice},
+                                 {.name = "count", .type = ArgType::kInteger, .flags = kOptional, .token = "COUNT"}};
+constexpr KeySpec kPopsFromFirst[] = {{.flags = kKeyRW | kKeyAccess | kKeyDelete, .index = 1, .last_key = -2}};
+constexpr ArgSpec kBPopArgs[] = {{.name = "key", .type = ArgType::kKey, .flags = kMultiple, .key_spec = 0},
+                                 {.name = "timeout", .type = ArgType::kDouble}};
+constexpr HistoryEntry kBPopHistory[] = {{"6.0.0", "`timeout` may be a fraction."}};
+constexpr KeySpec kWaitsForMany[] = {
+    {.flags = kKeyRW | kKeyAccess | kKeyDelete, .index = 2, .find = KeySpec::Find::kKeyNum, .first_key = 1}};
+constexpr ArgSpec kBMPopArgs[] = {{.name = "timeout", .type = ArgType::kDouble},
+                                  {.name = "numkeys", .type = ArgType::kInteger},
                                   {.name = "key", .type = ArgType::kKey, .flags = kMultiple, .key_spec = 0},
                                   {.name = "where", .type = ArgType::kOneOf, .children = kWhereChoice},
                                   {.name = "count", .type = ArgType::kInteger, .flags = kOptional, .token = "COUNT"}};
@@ -163,6 +204,43 @@ constexpr CommandRow kRows[] = {
      .complexity = "O(K + M*log(N)) for K keys, M members popped of N.",
      .summary = "Takes members off either end of the first sorted set that is there.",
      .args = kMPopArgs},
+    {.name = "bzpopmin",
+     .arity = -3,
+     .flags = kWrite | kNoScript | kBlocking | kFast,
+     .acl = kAclSortedSet,
+     .handler = BZPopMin,
+     .keys = kPopsFromFirst,
+     .group = Group::kSortedSet,
+     .since = "5.0.0",
+     .complexity = "O(log(N)) for N elements.",
+     .summary =
+         "Takes the member of the lowest score off the first sorted set that is there, and waits for one if need be.",
+     .args = kBPopArgs,
+     .history = kBPopHistory},
+    {.name = "bzpopmax",
+     .arity = -3,
+     .flags = kWrite | kNoScript | kBlocking | kFast,
+     .acl = kAclSortedSet,
+     .handler = BZPopMax,
+     .keys = kPopsFromFirst,
+     .group = Group::kSortedSet,
+     .since = "5.0.0",
+     .complexity = "O(log(N)) for N elements.",
+     .summary =
+         "Takes the member of the highest score off the first sorted set that is there, and waits for one if need be.",
+     .args = kBPopArgs,
+     .history = kBPopHistory},
+    {.name = "bzmpop",
+     .arity = -5,
+     .flags = kWrite | kBlocking | kMovableKeys,
+     .acl = kAclSortedSet,
+     .handler = BZMPop,
+     .keys = kWaitsForMany,
+     .group = Group::kSortedSet,
+     .since = "7.0.0",
+     .complexity = "O(K + M*log(N)) for K keys, M members popped of N.",
+     .summary = "Takes members off either end of the first sorted set that is there, and waits for one if need be.",
+     .args = kBMPopArgs},
 };
 
 }  // namespace

@@ -242,7 +242,7 @@ void ZRemRangeByLex(CommandContext& ctx) { RemoveRange(ctx, By::kLex, "zremrange
 
 constexpr KeySpec kReadsKey[] = {{.flags = kKeyRO | kKeyAccess, .index = 1}};
 constexpr ArgSpec kByChoice[] = {{.name = "byscore", .type = ArgType::kPureToken, .token = "BYSCORE"},
-                                     {.name = "bylex", .type = ArgType::kPureToken, .token = "BYLEX"}};
+                                 {.name = "bylex", .type = ArgType::kPureToken, .token = "BYLEX"}};
 constexpr ArgSpec kOffsetCount[] = {{.name = "offset", .type = ArgType::kInteger},
                                     {.name = "count", .type = ArgType::kInteger}};
 constexpr ArgSpec kRangeArgs[] = {
@@ -259,8 +259,7 @@ constexpr ArgSpec kRangeArgs[] = {
      .children = kOffsetCount},
     {.name = "withscores", .type = ArgType::kPureToken, .flags = kOptional, .token = "WITHSCORES"}};
 constexpr HistoryEntry kRangeHistory[] = {{"6.2.0", "Added `REV`, `BYSCORE`, `BYLEX` and `LIMIT`."}};
-constexpr KeySpec kStores[] = {{.flags = kKeyOW | kKeyUpdate, .index = 1},
-                                        {.flags = kKeyRO | kKeyAccess, .index = 2}};
+constexpr KeySpec kStores[] = {{.flags = kKeyOW | kKeyUpdate, .index = 1}, {.flags = kKeyRO | kKeyAccess, .index = 2}};
 constexpr ArgSpec kRangeStoreArgs[] = {
     {.name = "dst", .type = ArgType::kKey, .key_spec = 0},
     {.name = "src", .type = ArgType::kKey, .key_spec = 1},
@@ -305,8 +304,8 @@ constexpr ArgSpec kMembersArgs[] = {
     {.name = "key", .type = ArgType::kKey, .key_spec = 0}, {.name = "min"}, {.name = "max"}};
 constexpr KeySpec kDeletesIn[] = {{.flags = kKeyRW | kKeyDelete, .index = 1}};
 constexpr ArgSpec kRanksArgs[] = {{.name = "key", .type = ArgType::kKey, .key_spec = 0},
-                                            {.name = "start", .type = ArgType::kInteger},
-                                            {.name = "stop", .type = ArgType::kInteger}};
+                                  {.name = "start", .type = ArgType::kInteger},
+                                  {.name = "stop", .type = ArgType::kInteger}};
 
 constexpr CommandRow kRows[] = {
     {.name = "zrange",

@@ -298,15 +298,15 @@ constexpr ArgSpec kAddArgs[] = {
     {.name = "increment", .type = ArgType::kPureToken, .flags = kOptional, .token = "INCR", .since = "3.0.2"},
     {.name = "score_member", .type = ArgType::kBlock, .flags = kMultiple, .children = kScoreMember}};
 constexpr HistoryEntry kAddHistory[] = {{"2.4.0", "Accepts multiple `score` and `member` arguments."},
-                                         {"3.0.2", "Added `XX`, `NX`, `CH` and `INCR`."},
-                                         {"6.2.0", "Added `GT` and `LT`."}};
+                                        {"3.0.2", "Added `XX`, `NX`, `CH` and `INCR`."},
+                                        {"6.2.0", "Added `GT` and `LT`."}};
 constexpr KeySpec kReadsAndUpdatesKey[] = {{.flags = kKeyRW | kKeyAccess | kKeyUpdate, .index = 1}};
 constexpr ArgSpec kIncrByArgs[] = {{.name = "key", .type = ArgType::kKey, .key_spec = 0},
-                                    {.name = "increment", .type = ArgType::kInteger},
-                                    {.name = "member"}};
+                                   {.name = "increment", .type = ArgType::kInteger},
+                                   {.name = "member"}};
 constexpr KeySpec kDeletesIn[] = {{.flags = kKeyRW | kKeyDelete, .index = 1}};
 constexpr ArgSpec kKeyAndMembers[] = {{.name = "key", .type = ArgType::kKey, .key_spec = 0},
-                                 {.name = "member", .flags = kMultiple}};
+                                      {.name = "member", .flags = kMultiple}};
 constexpr HistoryEntry kManyMembers[] = {{"2.4.0", "Accepts multiple `member` arguments."}};
 constexpr KeySpec kLooksKey[] = {{.flags = kKeyRO, .index = 1}};
 constexpr ArgSpec kOneKey[] = {{.name = "key", .type = ArgType::kKey, .key_spec = 0}};
@@ -325,9 +325,9 @@ constexpr ArgSpec kRandArgs[] = {
     {.name = "options", .type = ArgType::kBlock, .flags = kOptional, .children = kCountAndScores}};
 constexpr std::string_view kRandomTips[] = {"nondeterministic_output"};
 constexpr ArgSpec kScanArgs[] = {{.name = "key", .type = ArgType::kKey, .key_spec = 0},
-                                  {.name = "cursor", .type = ArgType::kInteger},
-                                  {.name = "pattern", .type = ArgType::kPattern, .flags = kOptional, .token = "MATCH"},
-                                  {.name = "count", .type = ArgType::kInteger, .flags = kOptional, .token = "COUNT"}};
+                                 {.name = "cursor", .type = ArgType::kInteger},
+                                 {.name = "pattern", .type = ArgType::kPattern, .flags = kOptional, .token = "MATCH"},
+                                 {.name = "count", .type = ArgType::kInteger, .flags = kOptional, .token = "COUNT"}};
 
 constexpr CommandRow kRows[] = {
     {.name = "zadd",

@@ -31,7 +31,8 @@ struct AddOptions {
 bool AddToSortedSet(CommandContext& ctx, const AddOptions& options, std::span<const double> scores, Argv members,
                     size_t member_step);
 
-// Ends a command that stores a result: the key then holds it, or nothing if it is empty. Replies the number of elements.
+// Ends a command that stores a result: the key then holds it, or nothing if it is empty. Replies the number of
+// elements.
 void StoreSortedSet(CommandContext& ctx, std::string_view key, std::unique_ptr<store::SortedSet> result,
                     std::string_view event);
 
