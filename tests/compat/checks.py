@@ -92,7 +92,7 @@ def ordered_when_packed(commands, replies, compare_one):
         return outcome
     name = commands[1][0].upper()
     # A set kept as a table in 7.0 is a listpack in 7.2.
-    packed = encoding_b[1] in _PACKED
+    packed = encoding_a == encoding_b and encoding_b[1] in _PACKED
     if packed or _failed(a) or _failed(b):
         return compare_one(commands[1], a, b)
     if name.endswith(b"SCAN"):

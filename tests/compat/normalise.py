@@ -257,6 +257,20 @@ EXPECTED = [
         r"unknown (sub)?command",
     ),
     (
+        "sets by the number of arguments",
+        "7.2 chooses the encoding of a new set by how many members the command names, repeated ones too",
+        r"^OBJECT ENCODING ",
+        r"^\$(listpack|hashtable)$",
+        r"^\$intset$",
+    ),
+    (
+        "PFMERGE of one key",
+        "the reference finds no keys at all when there are no sources",
+        r"^COMMAND GETKEYS(ANDFLAGS)? PFMERGE \S*$",
+        r"^\*",
+        r"^-ERR Invalid arguments",
+    ),
+    (
         "HSCAN NOVALUES of 7.4",
         "came with the expiry of fields",
         r"^HSCAN .*\bNOVALUES\b",
@@ -311,13 +325,6 @@ EXPECTED = [
         r"^P?EXPIRE(AT)? .* 922337203685477\d* .*\b(GT|LT)\b",
         r"^:0$",
         r"^:1$",
-    ),
-    (
-        "small lists of 7.2",
-        "a list that fits in one listpack is one, and says so",
-        r"^OBJECT ENCODING ",
-        r"^\$listpack$",
-        r"^\$quicklist$",
     ),
     (
         "small sets of 7.2",
