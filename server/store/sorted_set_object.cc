@@ -293,7 +293,7 @@ void SortedSet::EraseFromIndex(const uint8_t* element) {
 
 SortedSet::Tied SortedSet::InsertSorted(const Place& place, double score) {
   PackBuffer element;
-  AppendPackedDouble(score, &element);
+  AppendPackedDouble(score + 0.0, &element);  // a zero has no sign
   element.append(place.packed_.view());
   const uint64_t target = OrderKey(score);
   // Both future neighbours are looked at on the way, if they have the same score.
@@ -369,7 +369,7 @@ void SortedSet::Builder::PushBack(const Unpacked& member, double score) {
   IntScratch scratch;
   longest_bytes_ = std::max(longest_bytes_, member.Text(scratch).size());
   PackBuffer element;
-  AppendPackedDouble(score, &element);
+  AppendPackedDouble(score + 0.0, &element);  // a zero has no sign
   AppendMember(member, &element);
   set_.sorted_.PushBack(element);
 }

@@ -18,6 +18,16 @@ def _items(frame):
     return frame[1] if isinstance(frame[1], list) else []
 
 
+def same_number(a, b):
+    """The same text, or the same double written with other digits."""
+    if a == b:
+        return True
+    try:
+        return float(a) == float(b)
+    except ValueError:
+        return False
+
+
 def _pairs_of(frame):
     """(name, value) of a map, of a flat list of names and values, or of a list of pairs."""
     items = _items(frame)
@@ -50,7 +60,7 @@ def picked_from(name):
         members = dict(_pairs_of(everything)) if name != "SRANDMEMBER" else _members(name, everything)
         for reply in (a, b):
             picked = _pairs_of(reply) if paired else [item[1] for item in _items(reply)]
-            if not all((p[0] in members and members[p[0]] == p[1]) if paired else p in members for p in picked):
+            if not all((p[0] in members and same_number(members[p[0]], p[1])) if paired else p in members for p in picked):
                 return f"{normalise.show(command)} gave something that is not there: {picked!r} of {members!r}"
             if len(command) > 2 and not command[2].startswith(b"-") and len(set(picked)) != len(picked):
                 return f"{normalise.show(command)} gave something twice: {picked!r}"

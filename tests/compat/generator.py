@@ -301,6 +301,8 @@ def _without_traps(row, words):
     """The reference keeps the errno of a cursor out of range and takes it for an error of its next SORT."""
     if row.name in ("LREM", "LPOS"):  # 7.0 takes the least integer, which cannot be negated, and 7.2 refuses it
         return ["-9223372036854775807" if str(word) == "-9223372036854775808" else word for word in words]
+    if row.name in ("ZRANK", "ZREVRANK"):  # 7.0 does not know WITHSCORE, and says so by the arity already
+        return words[:3]
     if row.name not in ("SCAN", "HSCAN", "SSCAN", "ZSCAN"):
         return words
     return [words[0], *(word if len(str(word)) < 19 or not str(word).lstrip("+-").isdigit() else "x" for word in words[1:])]
