@@ -237,6 +237,23 @@ STORIES = {
 }
 
 
+# On the first of two nodes; the slots of k (7629) and k3 are its own.
+CLUSTER_STORIES = {
+    "the slot goes to another node": """
+        a: BLPOP k 0
+        b: BLPOP k3 0
+        d: CLUSTER SETSLOT 7629 MIGRATING ${ID2}
+        d: CLUSTER SETSLOT 7629 NODE ${ID2}
+        %sleep 1500
+        d: RPUSH k3 x
+        a: BLPOP k 0
+        d: CLUSTER SETSLOT 7629 NODE ${ID1}
+        a: BLPOP k 0
+        d: RPUSH k x
+    """,
+}
+
+
 class Cast:
     """The connections of one story to one server."""
 
@@ -266,7 +283,7 @@ class Cast:
             frames = []
             while name not in self.closed and self.readable(client):
                 try:
-                    frames.append(client.read_frame())
+                    frames.append(self.side.blank_out(client.read_frame()))
                 except (ConnectionError, EOFError):
                     frames.append(("closed", None))
                     self.closed.add(name)
@@ -296,7 +313,7 @@ class Cast:
             self.helper("REPLICAOF", "NO", "ONE")
         else:
             client = self.client(words.pop(0)[:-1].decode())
-            client.send_raw(encode(words))
+            client.send_raw(encode([self.side.fill_in(word) for word in words]))
         return {}
 
     def end(self):
@@ -350,16 +367,18 @@ def main():
     add_server_options(parser)
     parser.add_argument("stories", nargs="*", help="names of stories (default: all)")
     options = parser.parse_args()
-    sides = [Side("A", resolve(options.server), {}, False), Side("B", resolve(options.reference), {}, False)]
     failed = False
-    for name, story in STORIES.items():
-        if options.stories and name not in options.stories:
+    for stories, cluster in ((STORIES, False), (CLUSTER_STORIES, True)):
+        wanted = {name: story for name, story in stories.items() if not options.stories or name in options.stories}
+        if not wanted:
             continue
-        for protocol in (2, 3):
-            if difference := run(name, story, sides, protocol):
-                print(difference, flush=True)
-                failed = True
-    print(f"{len(STORIES)} stories, {'differences' if failed else 'no differences'}")
+        sides = [Side(name, resolve(binary), {}, cluster) for name, binary in (("A", options.server), ("B", options.reference))]
+        for name, story in wanted.items():
+            for protocol in (2, 3):
+                if difference := run(name, story, sides, protocol):
+                    print(difference, flush=True)
+                    failed = True
+        print(f"{len(wanted)} stories, {'differences' if failed else 'no differences'}")
     process.end_all()
     sys.exit(1 if failed else 0)
 
