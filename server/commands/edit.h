@@ -58,19 +58,28 @@ class Edit {
 
   // False when memory is short: that was answered then.
   [[nodiscard]] bool Commit(bool changed = true) {
-    committed_ = true;
-    if (created_ == nullptr) {
-      removed_ = !db_.EndEdit(key_, changed ? store::Database::Edited::kYes : store::Database::Edited::kNo);
-      return true;
-    }
-    if (!changed || (created_->size() == 0 && created_->type() != store::Type::kStream)) return true;
-    if (db_.SetObject(key_, std::move(created_), store::Expiry::None())) return true;
-    ctx_.reply.Error(kOutOfMemory);
-    return false;
+    return End(changed ? store::Database::Edited::kYes : store::Database::Edited::kNo);
+  }
+  // After a change that WATCH does not look at.
+  [[nodiscard]] bool CommitInternal(bool changed = true) {
+    return End(changed ? store::Database::Edited::kInternally : store::Database::Edited::kNo);
   }
   bool removed() const { return removed_; }
 
  private:
+  bool End(store::Database::Edited edited) {
+    committed_ = true;
+    if (created_ == nullptr) {
+      removed_ = !db_.EndEdit(key_, edited);
+      return true;
+    }
+    if (edited == store::Database::Edited::kNo) return true;
+    if (created_->size() == 0 && created_->type() != store::Type::kStream) return true;
+    if (db_.SetObject(key_, std::move(created_), store::Expiry::None())) return true;
+    ctx_.reply.Error(kOutOfMemory);
+    return false;
+  }
+
   CommandContext& ctx_;
   store::Database& db_;
   std::string_view key_;

@@ -77,6 +77,11 @@ std::span<const CommandRow> TransferCommands();     // DUMP, RESTORE
 std::span<const CommandRow> ListCommands();
 std::span<const CommandRow> ListEditCommands();  // LSET, LTRIM, LREM, LINSERT
 std::span<const CommandRow> ListMoveCommands();  // LMOVE, LMPOP ... and all that waits for lists
+std::span<const CommandRow> StreamCommands();
+std::span<const CommandRow> StreamReadCommands();   // XREAD, XREADGROUP
+std::span<const CommandRow> StreamGroupCommands();  // XGROUP, XACK, XPENDING
+std::span<const CommandRow> StreamClaimCommands();  // XCLAIM, XAUTOCLAIM
+std::span<const CommandRow> StreamInfoCommands();   // XINFO
 std::span<const CommandRow> MigrateCommands();
 std::span<const CommandRow> TransactionCommands();
 std::span<const CommandRow> ConnectionCommands();

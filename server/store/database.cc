@@ -309,7 +309,8 @@ bool Database::EndEdit(const KeyRef& key, Edited edited) {
     EraseFound(ready, place, ChangeKind::kDeleted);
     return false;
   }
-  AfterChange(KeyRef(entry.key(), ready.hash(), ready.slot()), ChangeKind::kModified);
+  AfterChange(KeyRef(entry.key(), ready.hash(), ready.slot()),
+              edited == Edited::kYes ? ChangeKind::kModified : ChangeKind::kInternal);
   return true;
 }
 

@@ -428,6 +428,37 @@ void ElementTree::Replace(const Cursor& at, PackedBytes element) {
   if (TooLarge(path.leaf->used, path.leaf->count)) SplitLeaf(path);
 }
 
+uint8_t* ElementTree::Resize(const Cursor& at, size_t bytes) {
+  Path path = at.path_;
+  const uint32_t offset = at.offset_;
+  const auto old_size = static_cast<uint32_t>(at.bytes().size());
+  const size_t new_used = size_t{path.leaf->used} - old_size + bytes;
+  STORE_CHECK(!TooLarge(new_used, path.leaf->count) || path.leaf->count == 1);
+  Own(path, OwnLeaf::kYes);
+  if (bytes > old_size) Fit(path, new_used);
+  uint8_t* const tail = path.leaf->data() + offset + old_size;
+  memmove(path.leaf->data() + offset + bytes, tail, path.leaf->used - offset - old_size);
+  path.leaf->used = static_cast<uint32_t>(new_used);
+  if (bytes < old_size) Fit(path, new_used);
+  return path.leaf->data() + offset;
+}
+
+void ElementTree::Tighten(const Cursor& at) {
+  Path path = at.path_;
+  const size_t held = BytesOf(path.leaf);
+  const size_t needed = sizeof(Leaf) + path.leaf->used;
+  if (Shared(path.leaf) || held < needed + needed / 32) return;
+  Own(path, OwnLeaf::kNo);
+  Leaf* leaf = NewLeaf(path.leaf->used);
+  leaf->count = path.leaf->count;
+  leaf->used = path.leaf->used;
+  memcpy(leaf->data(), path.leaf->data(), leaf->used);
+  Unref(path.leaf);
+  path.leaf = leaf;
+  Place(path, path.depth) = leaf;
+  Adjust(path, path.depth, 0, static_cast<int64_t>(BytesOf(leaf)) - static_cast<int64_t>(held));
+}
+
 void ElementTree::Erase(const Cursor& at) {
   Path path = at.path_;
   const size_t size = at.bytes().size();

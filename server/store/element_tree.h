@@ -103,6 +103,11 @@ class ElementTree {
   void Add(PackedBytes element);
   // The new element must belong to the same place.
   void Replace(const Cursor& at, PackedBytes element);
+  // Makes the element `bytes` long and hands it out for rewriting: what it held stays, up to the shorter length. It must
+  // be a whole element again, of the same place, before anything else happens to the tree.
+  uint8_t* Resize(const Cursor& at, size_t bytes);
+  // Gives back what the leaf of an element has in reserve for growing.
+  void Tighten(const Cursor& at);
   void Erase(const Cursor& at);
   // Leaf by leaf: O(log n) and the leaves concerned.
   void EraseRange(uint64_t rank, uint64_t count);
@@ -184,6 +189,8 @@ class ElementTree {
 // A place in a tree: an element, or the end.
 class ElementTree::Cursor {
  public:
+  // A place in no tree, never valid.
+  static Cursor None() { return Cursor(nullptr); }
   bool valid() const { return path_.leaf != nullptr && offset_ < used(); }
   // Its packed bytes; valid() only.
   const uint8_t* element() const;

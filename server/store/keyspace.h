@@ -34,6 +34,7 @@ enum class ChangeKind : uint8_t {
   kCreated,      // the key did not exist
   kOverwritten,  // whole value replaced
   kModified,     // value changed in place
+  kInternal,     // of a value, what its readers do not see (consumer groups): no concern of WATCH
   kExpiry,       // only the expiry changed
   kDeleted,
   kExpired,  // deleted because its time had come; OnExpired was called just before
@@ -176,7 +177,7 @@ class Database {
   // keyspace may be called in between. BeginEdit: null when the key is missing or a string. EndEdit: a value left empty
   // is deleted with its key; returns false then.
   Object* BeginEdit(const KeyRef& key);
-  enum class Edited : uint8_t { kNo, kYes };
+  enum class Edited : uint8_t { kNo, kYes, kInternally };
   bool EndEdit(const KeyRef& key, Edited edited);
   // Deletes up to `limit` elements of the object under `key` whose own time has come (hash fields), as a change of its
   // own; in kDeleteExpired mode only. False when the key is gone afterwards, or was.

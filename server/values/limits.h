@@ -6,6 +6,7 @@
 #include "server/store/list_object.h"
 #include "server/store/set_object.h"
 #include "server/store/sorted_set_object.h"
+#include "server/store/stream_object.h"
 
 namespace tessera {
 
@@ -27,6 +28,11 @@ inline store::SortedSetLimits SortedSetLimitsOf(const config::Config& config) {
 
 inline store::ListLimits ListLimitsOf(const config::Config& config) {
   return store::ListLimits(config.list_max_listpack_size);
+}
+
+inline store::StreamLimits StreamLimitsOf(const config::Config& config) {
+  return {.node_bytes_max = config.stream_node_max_bytes,
+          .node_entries_max = static_cast<uint64_t>(config.stream_node_max_entries)};
 }
 
 }  // namespace tessera

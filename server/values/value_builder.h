@@ -14,6 +14,7 @@
 #include "persistence/snapshot_visitor.h"
 #include "server/config/config.h"
 #include "server/store/keyspace.h"
+#include "server/store/stream_group.h"
 
 namespace tessera {
 
@@ -48,6 +49,7 @@ class ValueBuilder final : public persistence::SnapshotVisitor {
   void Scored(std::string_view member, double score) override;
   void BeginStream(const persistence::EntryHeader& header, const persistence::StreamInfo& info) override;
   void Entry(persistence::StreamId id, std::span<const std::string_view> fields_and_values) override;
+  void StreamTotals(const persistence::StreamInfo& info) override;
   void Group(const persistence::StreamGroup& group) override;
   void Pending(const persistence::StreamPending& pending) override;
   void Consumer(const persistence::StreamConsumer& consumer) override;
@@ -61,11 +63,17 @@ class ValueBuilder final : public persistence::SnapshotVisitor {
   T& As() {
     return static_cast<T&>(*value_.object);
   }
+  void SetStreamState();
 
   const config::Config& config_;
   uint32_t seed_;
   std::string key_;
   BuiltValue value_;
+  // Of a stream: where its parts go just now.
+  persistence::StreamInfo stream_info_;
+  store::StreamGroup* group_ = nullptr;
+  store::StreamConsumer* consumer_ = nullptr;
+  uint64_t pending_unowned_ = 0;
   bool complete_ = false;
 };
 

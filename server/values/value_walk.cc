@@ -7,6 +7,7 @@
 #include "server/store/list_object.h"
 #include "server/store/set_object.h"
 #include "server/store/sorted_set_object.h"
+#include "server/values/stream_walk.h"
 
 namespace tessera {
 namespace {
@@ -106,6 +107,7 @@ std::unique_ptr<ValueWalk> WalkValue(const store::Object& value, const EntryHead
       return std::make_unique<TreeWalk<store::SortedSet, SortedSetShape>>(static_cast<const store::SortedSet&>(value),
                                                                           header);
     case store::Type::kStream:
+      return std::make_unique<StreamWalk>(static_cast<const store::Stream&>(value), header);
     case store::Type::kString:
       break;
   }
