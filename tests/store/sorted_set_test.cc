@@ -166,12 +166,12 @@ TEST(SortedSet, RangesOfMembersCompareBytes) {
   }
 }
 
-TEST(SortedSet, BothZerosAreOneScoreAndKeepTheirSign) {
+TEST(SortedSet, BothZerosAreOneScoreWithoutASign) {
   SortedSet set(1);
   set.Set("a", 0.0, {});
   set.Set("b", -0.0, {});
   set.Set("c", 0.0, {});
-  EXPECT_TRUE(std::signbit(*set.Score("b")));
+  EXPECT_FALSE(std::signbit(*set.Score("b")));
   EXPECT_EQ(set.Rank("b")->rank, 1u);
   EXPECT_EQ(set.InScores({.min = 0, .max = -0.0}).count(), 3u);
 }
