@@ -308,6 +308,11 @@ void Connection::Flush() {
     if (close_after_reply_) return CloseNow("done");
     return;
   }
+  // What others fill is measured here: a listener may never send a command of its own.
+  if (session_.subscribed.any() || session_.monitoring) {
+    CheckOutputLimit(frontend_.loop().now().mono_ms());
+    if (closed_) return;
+  }
   if (sendable > 0) {
     WaitWritable();
   } else if (!gate_.empty() && !in_gated_list_) {

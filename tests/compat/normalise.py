@@ -179,10 +179,21 @@ def fields(a, b):
     return names(a) == names(b)
 
 
+def monitor(a, b):
+    """Lines of MONITOR without time and address."""
+
+    def blank(frame):
+        if isinstance(frame[1], list):
+            return frame[0], [blank(item) for item in frame[1]]
+        return frame[0], re.sub(rb"^\d+\.\d{6} \[(\d+) [0-9.:]+\]", rb"T [\1 A]", frame[1])
+
+    return blank(a) == blank(b)
+
+
 HOOKS = {
     "scan": scan, "stream": stream_info, "pending": pending,
     "same": same, "sorted": any_order, "row": without_notes, "pairs": pairs, "shape": shape, "type": type_only,
-    "near": near, "dump": dump,
+    "near": near, "dump": dump, "monitor": monitor,
     "hello": hello, "cluster": cluster_text, "fields": fields, "skip": lambda a, b: True,
 }  # fmt: skip
 
