@@ -24,7 +24,8 @@ std::string ClusterShell::AddKeys(Query& query, const CommandRow& row, std::span
   query.moves_slots |= row.has(kMovesSlots);
   query.shard_channels |= row.has(kPubsub);
   key_scratch_.clear();
-  FindKeys(row, argv, key_scratch_);
+  // Where keys are miscounted there are none: the command runs here and says what is wrong with it.
+  if (!FindKeys(row, argv, key_scratch_)) key_scratch_.clear();
   for (const KeyPosition& position : key_scratch_) {
     const std::string_view key = argv[static_cast<size_t>(position.index)];
     const cluster::Slot slot = cluster::SlotOf(key);

@@ -56,10 +56,10 @@ bool ReadRequest(CommandContext& ctx, MayStore may_store, Request& request) {
       request.by = args.Next();
       // The pattern's keys may lie in any slot.
       if (ctx.keyspace.cluster() && request.by->find('*') != std::string_view::npos)
-        args.Fail("ERR BY option of SORT denied in cluster mode.");
+        args.Fail("ERR BY option of SORT denied in Cluster mode.");
     } else if (args.Check("GET", 1)) {
       request.get.push_back(args.Next());
-      if (ctx.keyspace.cluster()) args.Fail("ERR GET option of SORT denied in cluster mode.");
+      if (ctx.keyspace.cluster()) args.Fail("ERR GET option of SORT denied in Cluster mode.");
     } else {
       args.SyntaxError();
     }

@@ -153,7 +153,9 @@ bool FindKeys(const CommandRow& row, std::span<const std::string_view> argv, std
       const int at = first + spec.keynum_index;
       if (at >= argc) return false;
       auto count = protocol::ParseInt64(argv[at]);
-      if (!count || *count < 0 || *count > argc) return false;
+      // Only scripts may do without keys.
+      const int64_t count_min = row.group == Group::kScripting ? 0 : 1;
+      if (!count || *count < count_min || *count > argc) return false;
       const int first_key = first + spec.first_key;
       last = first_key + (static_cast<int>(*count) - 1) * step;
       first = first_key;

@@ -23,9 +23,12 @@ std::string_view MemberText(const uint8_t* element, IntScratch& scratch) {
 // As a signed number a hash takes a byte less.
 void AppendHash(uint32_t hash, PackBuffer* out) { AppendPackedInteger(static_cast<int32_t>(hash), out); }
 
+// A zero has no sign, as in Redis's small sorted sets.
+void AppendScore(double score, PackBuffer* out) { AppendPackedDouble(score + 0.0, out); }
+
 void AppendIndexed(uint32_t hash, double score, std::string_view locator, PackBuffer* out) {
   AppendHash(hash, out);
-  AppendPackedDouble(score, out);
+  AppendScore(score, out);
   AppendPackedBytes(locator, out);
 }
 
@@ -293,7 +296,7 @@ void SortedSet::EraseFromIndex(const uint8_t* element) {
 
 SortedSet::Tied SortedSet::InsertSorted(const Place& place, double score) {
   PackBuffer element;
-  AppendPackedDouble(score + 0.0, &element);  // a zero has no sign
+  AppendScore(score, &element);
   element.append(place.packed_.view());
   const uint64_t target = OrderKey(score);
   // Both future neighbours are looked at on the way, if they have the same score.
@@ -369,7 +372,7 @@ void SortedSet::Builder::PushBack(const Unpacked& member, double score) {
   IntScratch scratch;
   longest_bytes_ = std::max(longest_bytes_, member.Text(scratch).size());
   PackBuffer element;
-  AppendPackedDouble(score + 0.0, &element);  // a zero has no sign
+  AppendScore(score, &element);
   AppendMember(member, &element);
   set_.sorted_.PushBack(element);
 }
