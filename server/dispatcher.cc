@@ -66,7 +66,7 @@ Dispatcher::Outcome Dispatcher::Execute(Session& session, std::span<const std::s
   const auto [found, row, parent] = services_.commands.Find(argv);
   const protocol::OutputBuffer::Mark before =
       session.reply_mode == ReplyMode::kOn ? protocol::OutputBuffer::Mark() : session.out.End();
-  const bool muted = session.reply_mode == ReplyMode::kOff || session.reply_mode == ReplyMode::kSkip;
+  const bool muted = session.muted();
   Outcome outcome = Outcome::kDone;
   if (found == CommandTable::Found::kUnknown) {
     Refuse(session, nullptr, UnknownCommandText(argv));
@@ -329,13 +329,17 @@ void Dispatcher::RunTransaction(CommandContext& exec) {
   Session& session = exec.session;
   Transaction transaction = std::move(session.transaction);
   session.transaction = {};
-  exec.reply.Array(static_cast<int64_t>(transaction.commands.size()));
+  if (!session.muted()) exec.reply.Array(static_cast<int64_t>(transaction.commands.size()));
   ++transaction_depth_;
   std::vector<std::string_view> argv;
   for (const QueuedCommand& command : transaction.commands) {
     argv.assign(command.argv.begin(), command.argv.end());
     session.last_command = command.row;
+    // CLIENT REPLY works from one command of the transaction to the next.
+    const auto before = session.reply_mode == ReplyMode::kOn ? protocol::OutputBuffer::Mark() : session.out.End();
+    const bool muted = session.muted();
     Call(session, *command.row, argv, exec.now.unix_ms);
+    if (muted && session.reply_mode != ReplyMode::kOn) session.reply.Discard(before);
   }
   --transaction_depth_;
 }

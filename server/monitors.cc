@@ -32,7 +32,7 @@ void Monitors::Show(const Session& by, std::span<const std::string_view> argv, S
   }
   line += "\r\n";
   for (Session* session : sessions_)
-    if (session->reply_mode == ReplyMode::kOn || session->reply_mode == ReplyMode::kSkipNext) session->Push(line);
+    if (!session->muted()) session->Push(line);
 }
 
 }  // namespace tessera

@@ -92,6 +92,7 @@ class Session {
   bool unix_socket = false;
   bool close_asap = false;
   ReplyMode reply_mode = ReplyMode::kOn;
+  bool muted() const { return reply_mode == ReplyMode::kOff || reply_mode == ReplyMode::kSkip; }
   std::string user = "default";
   std::string name, lib_name, lib_version;
   std::string peer, local;     // "ip:port" or "/path:0"

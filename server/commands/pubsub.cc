@@ -26,7 +26,7 @@ size_t CountShown(const Session& session, Kind kind) {
 void Answer(CommandContext& ctx, std::string_view word, std::optional<std::string_view> name, Kind kind) {
   protocol::OutputBuffer aside;
   protocol::ReplyWriter aside_writer(&aside, ctx.reply.version());
-  const bool muted = ctx.session.reply_mode == ReplyMode::kOff || ctx.session.reply_mode == ReplyMode::kSkip;
+  const bool muted = ctx.session.muted();
   protocol::ReplyWriter& to = muted ? aside_writer : ctx.reply;
   to.Push(3);
   to.Bulk(word);

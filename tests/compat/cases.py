@@ -110,6 +110,7 @@ class Runner:
         for side in (self.pair.a, self.pair.b):
             for server in side.servers:
                 with server.client() as client:
+                    client("CLIENT", "UNPAUSE")
                     client("FLUSHALL")
         if self.listeners is not None:
             self.listeners.open()

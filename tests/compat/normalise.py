@@ -190,10 +190,19 @@ def monitor(a, b):
     return blank(a) == blank(b)
 
 
+def client_flags(a, b):
+    """Lines of CLIENT LIST by what they say of the client's state."""
+
+    def lines(frame):
+        return frame[0], re.findall(rb" (?:name|flags|db|sub|psub|ssub|multi|cmd|user|redir|resp)=\S*|\n", frame[1])
+
+    return lines(a) == lines(b)
+
+
 HOOKS = {
     "scan": scan, "stream": stream_info, "pending": pending,
     "same": same, "sorted": any_order, "row": without_notes, "pairs": pairs, "shape": shape, "type": type_only,
-    "near": near, "dump": dump, "monitor": monitor,
+    "near": near, "dump": dump, "monitor": monitor, "flags": client_flags,
     "hello": hello, "cluster": cluster_text, "fields": fields, "skip": lambda a, b: True,
 }  # fmt: skip
 
@@ -289,13 +298,6 @@ EXPECTED = [
         r"^\$skiplist$",
     ),
     (
-        "PFMERGE of one key",
-        "the reference finds no keys at all when there are no sources",
-        r"^COMMAND GETKEYS(ANDFLAGS)? PFMERGE \S*$",
-        r"^\*",
-        r"^-ERR Invalid arguments",
-    ),
-    (
         "HSCAN NOVALUES of 7.4",
         "came with the expiry of fields",
         r"^HSCAN .*\bNOVALUES\b",
@@ -310,13 +312,6 @@ EXPECTED = [
         r"^(:|-WRONGTYPE)",
     ),
     (
-        "LREM of 7.2",
-        "the count is checked: the smallest integer has no opposite",
-        r"^LREM .* -9223372036854775808 ",
-        r"^-ERR value is out of range",
-        r"^:",
-    ),
-    (
         "least integers of 7.2",
         "7.2 refuses a count or rank that cannot be negated, 7.0 takes it",
         r"^(LREM \S+|LPOS .*RANK) -9223372036854775808\b",
@@ -326,7 +321,7 @@ EXPECTED = [
     (
         "keys of a PFMERGE without sources",
         "the target is a key even if nothing is merged into it",
-        r"^COMMAND GETKEYS(ANDFLAGS)? PFMERGE \S+$",
+        r"^COMMAND GETKEYS(ANDFLAGS)? PFMERGE \S*$",
         r"^\*",
         r"^-ERR Invalid arguments",
     ),

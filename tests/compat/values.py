@@ -231,8 +231,6 @@ class Values:
         for command in ("SRANDMEMBER", "HRANDFIELD", "ZRANDMEMBER"):
             # A huge negative count is valid and asks for as many elements.
             table[command, "count"] = lambda: self.pick(0, 1, 2, 3, 5, 10, 100, -1, -2, -5, -20, "9223372036854775807", "-9223372036854775808", "x", "", "1.5")
-        # 7.2 refuses the smallest integer, 7.0 takes it.
-        table["LREM", "count"] = lambda: self.pick(0, 0, 1, -1, 2, -2, 100, "9223372036854775807", "-9223372036854775807", "x", "")
         table["SPOP", "count"] = lambda: self.pick(0, 1, 2, 3, 5, 100, -1, "9223372036854775807", "x")
         table["RESTORE", "ttl"] = lambda: self.pick(0, 0, 0, self.random.choice(FUTURE_S) * 1000, -1, "abc")
         table["RESTORE", "seconds"] = integer
