@@ -115,6 +115,14 @@ class Cluster:
         self.servers.append(server)
         return server.start()
 
+    # The tools, where they run: here, or (support/containers.py) inside a node's container.
+    def redis_cli(self, *arguments, **options):
+        return redis_cli(*arguments, **options)
+
+    def converse(self, arguments, dialogue):
+        """redis-cli on a terminal, with its questions answered."""
+        return converse(["redis-cli", *arguments], dialogue)
+
     def start(self):
         for server in self.servers:
             if not server.running():
@@ -124,8 +132,8 @@ class Cluster:
     def create(self, replicas=1):
         """redis-cli --cluster create, answering yes as a person would; returns what it wrote."""
         self.start()
-        output = converse(
-            ["redis-cli", "--cluster", "create", *[s.address for s in self.servers], "--cluster-replicas", replicas],
+        output = self.converse(
+            ["--cluster", "create", *[s.address for s in self.servers], "--cluster-replicas", replicas],
             [("(type 'yes' to accept): ", "yes")],
         )
         self.wait_until_agreed()
@@ -163,7 +171,7 @@ class Cluster:
         address = (server or self.running()[0]).address
 
         def content():
-            output = redis_cli("--cluster", "check", address, check=False)
+            output = self.redis_cli("--cluster", "check", address, check=False)
             good = (
                 "[OK] All nodes agree about slots configuration." in output
                 and "[OK] All 16384 slots covered." in output
