@@ -85,9 +85,9 @@ class ElementTree {
   // `before(element)` tells whether an element is before the target and is true for a beginning of the sequence.
   template <typename Before>
   Cursor LowerBound(uint64_t key, Before before) const;
-  // kHash: visits the elements of the leaf that covers `position` (only those at or after it) and returns where the next leaf starts, 0 after
-  // the last: a walk by positions sees every element that stays throughout, whatever changes meanwhile. A tree of a
-  // single leaf is visited whole.
+  // kHash: visits the elements at or after `position` of the leaf that covers it and returns where the next leaf starts,
+  // 0 after the last: a walk by positions sees every element that stays throughout, whatever changes meanwhile. Without
+  // limits the tree is visited whole, wherever the position is.
   template <typename Visit>
   uint64_t ScanLeaf(uint64_t position, Visit visit) const;
 
@@ -340,7 +340,7 @@ uint64_t ElementTree::ScanLeaf(uint64_t position, Visit visit) const {
   Path path;
   DescendByKey(path, position);
   for (const uint8_t *p = path.leaf->data(), *end = p + path.leaf->used; p < end; p = Skip(p)) {
-    if (position == 0 || KeyOf(p) >= position) visit(p);
+    if (position == 0 || !limited_ || KeyOf(p) >= position) visit(p);
   }
   for (int i = path.depth - 1; i >= 0; --i) {
     const auto [inner, index] = path.steps[i];

@@ -14,6 +14,7 @@ A script is a list of cases; each starts with an empty keyspace and fresh connec
                                        are read by themselves, one for each channel)
     %closed                            both servers close the connection
     %sleep 20                          milliseconds
+    b: %until TEXT CLUSTER NODES       the command is repeated until its reply on either side has this (a regular expression)
     %scan MATCH a*                     SCAN until the cursor is 0; the sets of keys are compared
     %resp2  %resp3                     at the top of a case: only in this protocol
     %deaf                              at the top of the script: nobody listens to keyspace events
@@ -22,6 +23,7 @@ A script is a list of cases; each starts with an empty keyspace and fresh connec
 import argparse
 import glob
 import os
+import re
 import sys
 import time
 
@@ -33,6 +35,7 @@ from pair import Pair
 from support import process
 from support.resp import encode, frame_value
 from support.scenario import add_server_options, resolve
+from support.wait import eventually
 
 _ESCAPES = {"n": b"\n", "r": b"\r", "t": b"\t", "a": b"\a", "b": b"\b"}
 
@@ -146,6 +149,9 @@ class Runner:
         directive = words[0].decode(errors="replace")
         if directive == "%sleep":
             time.sleep(int(words[1]) / 1000)
+        elif directive == "%until":
+            for client in clients:
+                eventually(lambda: re.search(words[1], client(*words[2:])), 30, where)
         elif directive == "%closed":
             closed = [client.at_end() for client in clients]
             if closed != [True, True]:

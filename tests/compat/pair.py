@@ -1,6 +1,7 @@
 """Two servers that get the same commands: A under test, B the reference. Alone, or as two clusters of two nodes each."""
 
 import os
+import re
 import select
 import sys
 
@@ -57,7 +58,7 @@ class Side:
             return kind, [self.blank_out(item) for item in payload]
         if payload:
             for variable, value in self.variables.items():
-                payload = payload.replace(value, variable)
+                payload = re.sub(rb"(?<![0-9a-f])" + value + rb"(?![0-9a-f])", lambda _: variable, payload)
         return kind, payload
 
 

@@ -17,7 +17,7 @@ namespace tessera::persistence {
 
 inline std::string Little(uint64_t number, int bytes) {
   std::string out;
-  for (int i = 0; i < bytes; ++i) out += static_cast<char>(number >> (8 * i));
+  for (int i = 0; i < bytes; ++i) out += i < 8 ? static_cast<char>(number >> (8 * i)) : '\0';
   return out;
 }
 
