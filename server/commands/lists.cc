@@ -23,6 +23,10 @@ std::optional<Side> ReadSide(CommandContext& ctx, std::string_view text) {
 
 void ReplyElements(CommandContext& ctx, const List& list, Side side, uint64_t count) {
   if (count == 0) return;
+  if (count == 1) {
+    IntScratch scratch;
+    return ctx.reply.Bulk(list.Last(side).value().Text(scratch));
+  }
   const auto tell = [&ctx, &count](uint64_t, const uint8_t* element) {
     IntScratch scratch;
     ctx.reply.Bulk(store::Unpack(element).Text(scratch));

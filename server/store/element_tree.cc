@@ -14,6 +14,12 @@ namespace {
 constexpr uint32_t kChildrenMin = 16;
 constexpr uint32_t kChildrenMerged = 48;
 
+uint64_t Load64(const uint8_t* bytes) {
+  uint64_t word;
+  memcpy(&word, bytes, sizeof(word));
+  return word;
+}
+
 const uint8_t* AsBytes(PackedBytes text) { return reinterpret_cast<const uint8_t*>(text.data()); }
 
 }  // namespace
@@ -21,6 +27,7 @@ const uint8_t* AsBytes(PackedBytes text) { return reinterpret_cast<const uint8_t
 // ---- nodes
 
 ElementTree::Leaf* ElementTree::NewLeaf(size_t bytes) {
+  static_assert(sizeof(Leaf) == kLeafHeaderBytes);
   auto* leaf = static_cast<Leaf*>(malloc(sizeof(Leaf) + bytes));
   STORE_CHECK(leaf != nullptr);
   static_cast<Node&>(*leaf) = {.refs = 1, .count = 0, .used = 0, .level = 0};
@@ -203,7 +210,7 @@ ElementTree::Cursor ElementTree::At(uint64_t rank) const {
   auto* leaf = static_cast<Leaf*>(node);
   cursor.path_.leaf = leaf;
   const uint8_t* p = leaf->data();
-  for (; rank > 0; --rank) p = Skip(p);
+  for (uint64_t values = rank * layout_->values; values > 0; --values) p = SkipPacked(p);
   cursor.offset_ = static_cast<uint32_t>(p - leaf->data());
   return cursor;
 }
@@ -219,10 +226,13 @@ ElementTree::Cursor ElementTree::Find(PackedBytes first_value) const {
   const Leaf& leaf = *cursor.path_.leaf;
   const uint8_t* const end = leaf.data() + leaf.used;
   const auto wanted = static_cast<uint8_t>(first_value[0]);
+  const size_t size = first_value.size();
+  // Names mostly differ at their ends.
+  const uint64_t tail = size >= 8 ? Load64(AsBytes(first_value) + size - 8) : 0;
   for (const uint8_t* p = leaf.data(); p < end;) {
     const uint8_t* next = SkipPacked(p);
-    if (*p == wanted && static_cast<size_t>(next - p) == first_value.size() &&
-        memcmp(p, first_value.data(), first_value.size()) == 0) {
+    if (*p == wanted && static_cast<size_t>(next - p) == size && (size < 8 || Load64(next - 8) == tail) &&
+        memcmp(p, first_value.data(), size) == 0) {
       cursor.offset_ = static_cast<uint32_t>(p - leaf.data());
       return cursor;
     }
@@ -348,7 +358,9 @@ void ElementTree::Fit(Path& path, size_t bytes) {
   const size_t needed = sizeof(Leaf) + bytes;
   if (needed <= held && (held <= 128 || needed > held / 2)) return;
   // Large leaves grow by an eighth, so that n appends copy O(n) bytes; small ones by what the allocator rounds to.
-  const size_t wanted = needed > held ? needed + bytes / 8 : needed;
+  // Nothing is reserved beyond the size at which a leaf is split.
+  const size_t largest = limited_ ? sizeof(Leaf) + layout_->leaf_bytes_max : SIZE_MAX;
+  const size_t wanted = needed > held ? std::max(needed, std::min(needed + bytes / 8, largest)) : needed;
   auto* leaf = static_cast<Leaf*>(realloc(static_cast<void*>(path.leaf), wanted));
   STORE_CHECK(leaf != nullptr);
   path.leaf = leaf;

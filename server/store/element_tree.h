@@ -35,7 +35,7 @@ class ElementTree {
   struct Layout {
     Order order;
     uint8_t values;  // per element
-    // A leaf above either is split.
+    // A leaf above either is split. With its header a full leaf should fill a size class of the allocator.
     uint32_t leaf_bytes_max;
     uint32_t leaf_count_max;
     // kSorted: the order key, never decreasing along the sequence. kHash: null = hash of the first value.
@@ -44,6 +44,7 @@ class ElementTree {
 
   class Cursor;
   class BackwardCursor;
+  static constexpr uint32_t kLeafHeaderBytes = 16;
 
   // `layout` must outlive the tree. `seed`: of the hash.
   ElementTree(const Layout& layout, uint32_t seed) : layout_(&layout), seed_(seed) {}

@@ -1,5 +1,6 @@
 // Hashes. Fields and values are packed pairs in an element tree: in order of insertion while the hash is small
-// ("listpack"), by hash beyond that ("hashtable"). As in Redis, a hash that became large stays a hashtable. Fields may expire one by one (Redis 7.4).
+// ("listpack"), by hash beyond that ("hashtable"). As in Redis, a hash that became large stays a hashtable. Fields may
+// expire one by one (Redis 7.4).
 #pragma once
 
 #include <memory>
@@ -58,8 +59,10 @@ class Hash final : public Object {
   std::vector<std::string> EraseDue(int64_t now_ms, size_t limit);
 
  private:
-  static constexpr ElementTree::Layout kLayout = {
-      .order = ElementTree::Order::kHash, .values = 2, .leaf_bytes_max = 1024, .leaf_count_max = 64};
+  static constexpr ElementTree::Layout kLayout = {.order = ElementTree::Order::kHash,
+                                                  .values = 2,
+                                                  .leaf_bytes_max = 1024 - ElementTree::kLeafHeaderBytes,
+                                                  .leaf_count_max = 64};
 
   ElementTree tree_;
   std::unique_ptr<FieldExpiries> expiries_;  // null until a field gets an expiry

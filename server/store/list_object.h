@@ -70,8 +70,10 @@ class List final : public Object {
 
  private:
   // A tail is found by walking its leaf, so leaves are short.
-  static constexpr ElementTree::Layout kLayout = {
-      .order = ElementTree::Order::kRank, .values = 1, .leaf_bytes_max = 2048, .leaf_count_max = 256};
+  static constexpr ElementTree::Layout kLayout = {.order = ElementTree::Order::kRank,
+                                                  .values = 1,
+                                                  .leaf_bytes_max = 2048 - ElementTree::kLeafHeaderBytes,
+                                                  .leaf_count_max = 256};
   static constexpr uint64_t kUnknown = (uint64_t{1} << 63) - 1;
 
   void Count(PackedBytes element, int sign);

@@ -6,6 +6,7 @@
 //   0xc0–0xdf  the integer 0–31
 //   0xe0–0xe7  an integer in 1–8 bytes, little endian, two's complement
 //   0xe8       a double that is no integer, 8 bytes
+//   0xe9–0xeb  a double that is so many tenths, hundredths or thousandths, 4 bytes
 //   0xf0       string; length in 4 bytes, little endian
 //
 // Every value has exactly one form, so two values are equal when their bytes are. Views are views of the packed bytes.
@@ -16,6 +17,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <string_view>
 
 #include "server/store/check.h"
@@ -25,6 +27,8 @@ namespace tessera::store {
 
 inline constexpr size_t kPackedHeadBytesMax = 9;
 inline constexpr uint8_t kPackedDouble = 0xe8;
+inline constexpr uint8_t kPackedDecimalMax = 0xeb;
+inline constexpr double kPackedDecimalUnits[] = {10, 100, 1000};
 
 // The bytes of one packed value or element.
 using PackedBytes = std::string_view;
@@ -35,7 +39,7 @@ inline const uint8_t* SkipPacked(const uint8_t* p) {
   if (head < 0xc0) return p + 2 + ((head & 0x3f) << 8 | p[1]);
   if (head < 0xe0) return p + 1;
   if (head < 0xe8) return p + 2 + (head & 7);
-  if (head == kPackedDouble) return p + 9;
+  if (head <= kPackedDecimalMax) return p + (head == kPackedDouble ? 9 : 5);
   uint32_t length;
   memcpy(&length, p + 1, sizeof(length));
   return p + 5 + length;
@@ -63,23 +67,36 @@ struct Unpacked {
   double AsDouble() const { return form == Form::kInteger ? static_cast<double>(integer) : number; }
 };
 
+// Of a value that is known to be an integer.
+inline int64_t UnpackInteger(const uint8_t* p) {
+  if (*p < 0xe0) return *p & 0x1f;
+  if (*p == 0xe3) {
+    int32_t number;
+    memcpy(&number, p + 1, sizeof(number));
+    return number;
+  }
+  const int size = (*p & 7) + 1;
+  uint64_t raw = 0;
+  memcpy(&raw, p + 1, size);
+  const int spare = 64 - 8 * size;
+  return static_cast<int64_t>(raw << spare) >> spare;
+}
+
 inline Unpacked Unpack(const uint8_t* p) {
   const uint8_t head = *p;
   const auto* bytes = reinterpret_cast<const char*>(p);
   if (head < 0x80) return {.text = {bytes + 1, head}};
   if (head < 0xc0) return {.text = {bytes + 2, static_cast<size_t>((head & 0x3f) << 8 | p[1])}};
-  if (head < 0xe0) return {.form = Unpacked::Form::kInteger, .integer = head & 0x1f};
-  if (head < 0xe8) {
-    const int size = (head & 7) + 1;
-    uint64_t raw = 0;
-    memcpy(&raw, p + 1, size);
-    const int spare = 64 - 8 * size;
-    return {.form = Unpacked::Form::kInteger, .integer = static_cast<int64_t>(raw << spare) >> spare};
-  }
+  if (head < 0xe8) return {.form = Unpacked::Form::kInteger, .integer = UnpackInteger(p)};
   if (head == kPackedDouble) {
     double number;
     memcpy(&number, p + 1, sizeof(number));
     return {.form = Unpacked::Form::kDouble, .number = number};
+  }
+  if (head <= kPackedDecimalMax) {
+    int32_t decimals;
+    memcpy(&decimals, p + 1, sizeof(decimals));
+    return {.form = Unpacked::Form::kDouble, .number = decimals / kPackedDecimalUnits[head - kPackedDouble - 1]};
   }
   uint32_t length;
   memcpy(&length, p + 1, sizeof(length));
@@ -147,6 +164,18 @@ void AppendPackedDouble(double value, Out* out) {
     return AppendPackedInteger(static_cast<int64_t>(value), out);
   }
   char text[9];
+  // Most scores that people choose have few decimals. A quotient of two exact numbers is the double nearest to it, so
+  // what divides to the same double again is the same.
+  for (size_t i = 0; i < std::size(kPackedDecimalUnits); ++i) {
+    const double decimals = value * kPackedDecimalUnits[i];
+    if (!(std::abs(decimals) < 2147483647.0)) break;
+    const auto whole = static_cast<int32_t>(std::lrint(decimals));
+    if (whole == 0 || whole / kPackedDecimalUnits[i] != value) continue;
+    text[0] = static_cast<char>(kPackedDouble + 1 + i);
+    memcpy(text + 1, &whole, sizeof(whole));
+    out->append(text, 1 + sizeof(whole));
+    return;
+  }
   text[0] = static_cast<char>(kPackedDouble);
   memcpy(text + 1, &value, 8);
   out->append(text, sizeof(text));

@@ -68,8 +68,10 @@ class Set final : public Object {
 
  private:
   enum class Form : uint8_t { kIntset, kListpack, kHashtable };
-  static constexpr ElementTree::Layout kLayout = {
-      .order = ElementTree::Order::kHash, .values = 1, .leaf_bytes_max = 1024, .leaf_count_max = 64};
+  static constexpr ElementTree::Layout kLayout = {.order = ElementTree::Order::kHash,
+                                                  .values = 1,
+                                                  .leaf_bytes_max = 1024 - ElementTree::kLeafHeaderBytes,
+                                                  .leaf_count_max = 32};
 
   void Become(Form form);
   bool LongestIntegerFits(const SetLimits& limits) const;

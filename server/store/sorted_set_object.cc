@@ -73,13 +73,13 @@ bool IsEmpty(const LexRange& range) {
 
 constexpr ElementTree::Layout SortedSet::kSortedLayout = {.order = ElementTree::Order::kSorted,
                                                           .values = 2,
-                                                          .leaf_bytes_max = 1024,
+                                                          .leaf_bytes_max = 1024 - ElementTree::kLeafHeaderBytes,
                                                           .leaf_count_max = 64,
                                                           .key = SortedSet::SortedKey};
 constexpr ElementTree::Layout SortedSet::kIndexLayout = {.order = ElementTree::Order::kHash,
                                                          .values = 3,
-                                                         .leaf_bytes_max = 1024,
-                                                         .leaf_count_max = 64,
+                                                         .leaf_bytes_max = 1024 - ElementTree::kLeafHeaderBytes,
+                                                         .leaf_count_max = 32,
                                                          .key = SortedSet::IndexKey};
 
 // ---- reading
@@ -142,12 +142,10 @@ void SortedSet::Place::Locate(const SortedSet& set) {
     return;
   }
   hash_ = set.HashOf(packed);
-  PackBuffer packed_hash;
-  AppendHash(hash_, &packed_hash);
-  const PackedBytes wanted = packed_hash;
+  const auto wanted = static_cast<int32_t>(hash_);
   // What the hash leads to is only a candidate: the member itself stands in the other tree.
   in_index_ = set.index_->FindBest(uint64_t{hash_} << 32, [&](const uint8_t* element) -> size_t {
-    if (*element != static_cast<uint8_t>(wanted[0]) || memcmp(element, wanted.data(), wanted.size()) != 0) return 0;
+    if (UnpackInteger(element) != wanted) return 0;
     const Indexed candidate(element);
     if (!member_.starts_with(candidate.locator)) return 0;
     const auto at = set.LowerBound(candidate.score, member_);
