@@ -37,7 +37,7 @@ struct RdbRecord {
     kValuePart,  // entry, database: some of a value went to the visitor
     kValue,      // entry, database: EndValue was called
     kNoValue,    // entry, database: a value without elements, which servers before 7.0 wrote by mistake; skipped
-    kFunction,   // value: the code of a function library, which the caller cannot use yet
+    kFunction,   // value: the code of a function library
     kModuleAux,  // name: of the module, whose data is skipped
   };
   Kind kind = Kind::kAux;

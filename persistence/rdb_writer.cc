@@ -34,6 +34,12 @@ void RdbWriter::Aux(std::string_view name, std::string_view value) {
   AppendString(value);
 }
 
+void RdbWriter::FunctionLibrary(std::string_view code) {
+  Record record(this);
+  AppendByte(kRdbFunction2);
+  AppendString(code);
+}
+
 void RdbWriter::Database(uint32_t index, uint64_t key_count, uint64_t expiring_count) {
   Record record(this);
   AppendByte(kRdbSelectDb);

@@ -41,6 +41,7 @@ class RdbWriter final : public RdbValueWriter {
 
   void Header(const RdbInfo& info);
   void Aux(std::string_view name, std::string_view value);
+  void FunctionLibrary(std::string_view code);  // before the first database
   void Database(uint32_t index, uint64_t key_count, uint64_t expiring_count) override;
   void End();
 

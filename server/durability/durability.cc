@@ -204,9 +204,14 @@ struct Durability::Impl {
       BeginIncrement();
     }
     rewritten_up_to = aof->SyncPoint();
-    rewrite_format = config().aof_use_rdb_preamble ? persistence::AofBaseFormat::kRdb
-                                                   : persistence::AofBaseFormat::kCommands;
+    rewrite_format = BaseFormat();
     return file;
+  }
+
+  // Function libraries cannot be told as commands, because there is none yet that loads them.
+  persistence::AofBaseFormat BaseFormat() const {
+    const bool rdb = config().aof_use_rdb_preamble || !services.keyspace.function_libraries().empty();
+    return rdb ? persistence::AofBaseFormat::kRdb : persistence::AofBaseFormat::kCommands;
   }
 
   SnapshotJob::Options BaseOptions(persistence::AofBaseFormat format) {
@@ -329,8 +334,7 @@ bool Durability::loading() const { return impl_->loader != nullptr; }
 std::string Durability::StartAppendOnly() {
   Impl& d = *impl_;
   if (!d.config().appendonly) return {};
-  const auto format = d.config().aof_use_rdb_preamble ? persistence::AofBaseFormat::kRdb
-                                                      : persistence::AofBaseFormat::kCommands;
+  const auto format = d.BaseFormat();
   std::string base;
   if (d.aof->empty()) {
     SnapshotJob job(d.services.keyspace, d.BaseOptions(format), [&](std::string chunk) { base += chunk; });

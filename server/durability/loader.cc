@@ -76,7 +76,8 @@ bool DatasetApplier::ApplyRecord(const persistence::RdbRecord& record, int64_t n
       if (record.name == "repl-offset") replication_offset_ = protocol::ParseInt64(record.value).value_or(0);
       return true;
     case Kind::kFunction:
-      log::Warning("{}: a function library is skipped, functions are not supported yet", loader_.file().path);
+      log::Notice("{}: a function library is kept; it cannot be called here", loader_.file().path);
+      services_.keyspace.AddFunctionLibrary(record.value);
       return true;
     case Kind::kModuleAux:
       log::Warning("{}: data of the module {} is skipped", loader_.file().path, record.name);

@@ -23,7 +23,10 @@ SnapshotJob::SnapshotJob(store::Keyspace& keyspace, const Options& options, Sink
       commands_(&buffer_),
       writer_(format_ == Format::kRdb ? static_cast<persistence::SnapshotVisitor*>(&rdb_) : &commands_),
       announced_(static_cast<size_t>(keyspace.database_count())) {
-  if (format_ == Format::kRdb) rdb_.Header(options.info);
+  if (format_ == Format::kRdb) {
+    rdb_.Header(options.info);
+    for (const std::string& code : keyspace.function_libraries()) rdb_.FunctionLibrary(code);
+  }
   snapshot_ = std::make_unique<store::Snapshot>(keyspace, *this, options.slot_filter);
 }
 

@@ -303,6 +303,7 @@ void PrimaryLink::FinishImage() {
   services_.durability.DatasetDiscarded();
   replication_.ForsakeHistory();
   services_.keyspace.FlushAll();
+  services_.keyspace.DropFunctionLibraries();
   image_stream_db_ = 0;
   reader_ = std::make_unique<persistence::RdbReader>(
       persistence::RdbReaderOptions{.verify_checksum = services_.config.rdbchecksum});
@@ -329,6 +330,8 @@ bool PrimaryLink::LoadSlice() {
         const auto kind = reader_->record().kind;
         if (kind == persistence::RdbRecord::Kind::kValuePart && !image_values_->error().empty())
           return fail(reader_->RefuseValue(image_values_->error()).ToText());
+        if (kind == persistence::RdbRecord::Kind::kFunction)
+          services_.keyspace.AddFunctionLibrary(reader_->record().value);
         if (kind != persistence::RdbRecord::Kind::kString && kind != persistence::RdbRecord::Kind::kValue) continue;
         bool expired;
         std::string error;

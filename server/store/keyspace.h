@@ -335,6 +335,12 @@ class Keyspace {
   void Swap(int first, int second);
   void FlushAll();
 
+  // The code of function libraries belongs to the dataset. Nothing here runs it: it is kept as it came and handed on to
+  // files and replicas. FlushAll leaves it.
+  const std::vector<std::string>& function_libraries() const { return function_libraries_; }
+  void AddFunctionLibrary(std::string_view code) { function_libraries_.emplace_back(code); }
+  void DropFunctionLibraries() { function_libraries_.clear(); }
+
   // Active expiry in all databases: bounded work per call (well below 1 ms with the default), resumed by the next one.
   // Only in kDeleteExpired mode. Each deletion passes the door.
   ExpireResult ExpireStep(size_t entry_budget = 500);
@@ -376,6 +382,7 @@ class Keyspace {
   std::vector<Snapshot*> snapshots_;
   std::unique_ptr<Internals> internals_;
   std::vector<std::unique_ptr<Database>> databases_;
+  std::vector<std::string> function_libraries_;
 };
 
 }  // namespace tessera::store

@@ -160,6 +160,34 @@ def every_type_in_an_aof(options):
 
 
 @case
+def function_libraries_are_handed_on(options):
+    """From an RDB of the reference through a server of ours, its AOF and a replica, and back."""
+    call = "redis.register_function{function_name='f', callback=function() return 17 end, flags={'no-writes'}}"
+    code = "#!lua name=mylib\n" + call
+    first = Server(options.reference).start()
+    first.call("FUNCTION", "LOAD", code)
+    equal(first.call("SAVE"), b"OK")
+    first.kill()
+    second = moved(first, options.server).start()
+    second.call("CONFIG", "SET", "aof-use-rdb-preamble", "no")
+    second.call("FLUSHALL")
+    second.call("CONFIG", "SET", "appendonly", "yes")
+    eventually(lambda: second.info("persistence")["aof_rewrite_in_progress"] == "0", 30, "the AOF is written")
+    replica = Server(options.reference).start()
+    replica.call("REPLICAOF", "127.0.0.1", second.port)
+    eventually(lambda: replica.info("replication")["master_link_status"] == "up", 30, "synchronised")
+    equal(replica.call("FCALL", "f", 0), 17)
+    replica.kill()
+    second.kill()
+    third = moved(second, options.server, appendonly="yes").start()
+    equal(third.call("SAVE"), b"OK")
+    third.kill()
+    last = moved(third, options.reference).start()
+    equal(last.call("FCALL", "f", 0), 17)
+    last.kill()
+
+
+@case
 def aof(options):
     for writer, reader in both_ways(options):
         for preamble in ("yes", "no"):
