@@ -3,6 +3,7 @@
 
 #include "cluster/slot.h"
 #include "server/cluster/cluster_shell.h"
+#include "server/commands/streams.h"
 #include "server/config/config.h"
 #include "server/store/keyspace.h"
 
@@ -25,7 +26,8 @@ std::string ClusterShell::AddKeys(Query& query, const CommandRow& row, std::span
   query.shard_channels |= row.has(kPubsub);
   key_scratch_.clear();
   // Where keys are miscounted there are none: the command runs here and says what is wrong with it.
-  if (!FindKeys(row, argv, key_scratch_)) key_scratch_.clear();
+  const bool reads_streams = row.group == Group::kStream && row.has(kMovableKeys);
+  if (!FindKeys(row, argv, key_scratch_) || (reads_streams && !ListsStreams(argv))) key_scratch_.clear();
   for (const KeyPosition& position : key_scratch_) {
     const std::string_view key = argv[static_cast<size_t>(position.index)];
     const cluster::Slot slot = cluster::SlotOf(key);

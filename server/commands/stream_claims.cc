@@ -85,7 +85,7 @@ bool ReadClaimOptions(CommandContext& ctx, ClaimOptions& options) {
     } else if (more && EqualsIgnoreCase(argv[i], "LASTID")) {
       if (!ReadStreamId(ctx, argv[++i], options.last_id)) return false;
     } else {
-      ctx.reply.Error(fmt::format("ERR Unrecognized XCLAIM option '{}'", argv[i]));
+      ctx.reply.Error(fmt::format("ERR Unrecognized XCLAIM option '{}'", UpToNul(argv[i])));
       return false;
     }
   }
@@ -96,7 +96,7 @@ bool ReadClaimOptions(CommandContext& ctx, ClaimOptions& options) {
 
 void XClaim(CommandContext& ctx) {
   const std::string_view key = ctx.argv[1];
-  const EntryRef entry = ctx.FindForWrite(key);
+  const EntryRef entry = ctx.Find(key);  // to read: a group must exist
   if (!CheckType(ctx, entry, store::Type::kStream)) return;
   if (RequireGroup(ctx, ValueOf<Stream>(entry), key, ctx.argv[2]) == nullptr) return;
   ClaimOptions options;
@@ -156,6 +156,8 @@ void XAutoClaim(CommandContext& ctx) {
   constexpr int64_t kAttemptsPerEntry = 10;
   constexpr int64_t kCountMax = std::numeric_limits<int64_t>::max() / 16;
   const Argv argv = ctx.argv;
+  const std::string_view key = argv[1];
+  const EntryRef entry = ctx.Find(key);  // before all errors, since a miss is told
   int64_t idle_ms_min, count = 100;
   StreamId first;
   Answer answer = Answer::kEntries;
@@ -172,8 +174,6 @@ void XAutoClaim(CommandContext& ctx) {
       return ctx.reply.Error(kSyntaxError);
     }
   }
-  const std::string_view key = argv[1];
-  const EntryRef entry = ctx.FindForWrite(key);
   if (!CheckType(ctx, entry, store::Type::kStream)) return;
   if (RequireGroup(ctx, ValueOf<Stream>(entry), key, argv[2]) == nullptr) return;
 

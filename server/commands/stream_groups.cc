@@ -35,7 +35,7 @@ EntryRef RequireStream(CommandContext& ctx, NeedsGroup needs_group) {
     return {};
   }
   if (needs_group == NeedsGroup::kYes && ValueOf<Stream>(entry)->FindGroup(group) == nullptr) {
-    ctx.reply.Error(fmt::format("NOGROUP No such consumer group '{}' for key name '{}'", group, key));
+    ctx.reply.Error(fmt::format("NOGROUP No such consumer group '{}' for key name '{}'", UpToNul(group), UpToNul(key)));
     return {};
   }
   return entry;
@@ -147,7 +147,7 @@ void XGroupDelConsumer(CommandContext& ctx) {
 
 void XAck(CommandContext& ctx) {
   const std::string_view key = ctx.argv[1];
-  const EntryRef entry = ctx.FindForWrite(key);
+  const EntryRef entry = ctx.Find(key);
   if (!CheckType(ctx, entry, store::Type::kStream)) return;
   if (!entry || ValueOf<Stream>(entry)->FindGroup(ctx.argv[2]) == nullptr) return ctx.reply.Integer(0);
   StreamId id;

@@ -69,7 +69,7 @@ void ReplyConsumerFully(CommandContext& ctx, const StreamGroup& group, const Str
   ReplyNamedInteger(ctx, "seen-time", static_cast<uint64_t>(consumer.seen_ms));
   ReplyNamedInteger(ctx, "active-time", static_cast<uint64_t>(consumer.active_ms));
   ReplyNamedInteger(ctx, "pel-count", consumer.pending_count());
-  ctx.reply.Bulk("pel");
+  ctx.reply.Bulk("pending");
   const auto at = ctx.reply.Defer();
   int64_t told = 0;
   for (auto pending = consumer.pending().Begin(); pending.valid() && (count == 0 || told < count); pending.Next()) {
@@ -91,7 +91,7 @@ void ReplyGroupFully(CommandContext& ctx, const Stream& stream, const StreamGrou
   ReplyEntriesRead(ctx, group);
   ReplyLag(ctx, stream, group);
   ReplyNamedInteger(ctx, "pel-count", group.pending_count());
-  ctx.reply.Bulk("pel");
+  ctx.reply.Bulk("pending");
   const auto at = ctx.reply.Defer();
   int64_t told = 0;
   for (auto pending = group.pending().Begin(); pending.valid() && (count == 0 || told < count); pending.Next()) {
@@ -174,7 +174,7 @@ void XInfoConsumers(CommandContext& ctx) {
   const StreamGroup* group = stream->FindGroup(ctx.argv[3]);
   if (group == nullptr)
     return ctx.reply.Error(
-        fmt::format("NOGROUP No such consumer group '{}' for key name '{}'", ctx.argv[3], ctx.argv[2]));
+        fmt::format("NOGROUP No such consumer group '{}' for key name '{}'", UpToNul(ctx.argv[3]), UpToNul(ctx.argv[2])));
   ctx.reply.Array(static_cast<int64_t>(group->consumer_count()));
   for (const StreamConsumer* consumer : group->consumers()) {
     const int64_t now_ms = ctx.now.unix_ms;
@@ -184,7 +184,7 @@ void XInfoConsumers(CommandContext& ctx) {
     ReplyNamedInteger(ctx, "pending", consumer->pending_count());
     ReplyNamedInteger(ctx, "idle", static_cast<uint64_t>(std::max<int64_t>(now_ms - consumer->seen_ms, 0)));
     ctx.reply.Bulk("inactive");
-    ctx.reply.Integer(consumer->active_ms == -1 ? -1 : std::max<int64_t>(now_ms - consumer->active_ms, 0));
+    ctx.reply.Integer(consumer->active_ms == -1 ? -1 : now_ms - consumer->active_ms);
   }
 }
 

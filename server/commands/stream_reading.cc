@@ -80,6 +80,27 @@ bool ReadOptionsOf(CommandContext& ctx, ReadOptions& options) {
   return true;
 }
 
+}  // namespace
+
+bool ListsStreams(Argv argv) {
+  for (size_t i = 1; i < argv.size(); ++i) {
+    if (EqualsIgnoreCase(argv[i], "STREAMS")) {
+      const size_t words = argv.size() - i - 1;
+      return words != 0 && words % 2 == 0;
+    }
+    if (EqualsIgnoreCase(argv[i], "BLOCK") || EqualsIgnoreCase(argv[i], "COUNT")) {
+      ++i;
+    } else if (EqualsIgnoreCase(argv[i], "GROUP")) {
+      i += 2;
+    } else if (!EqualsIgnoreCase(argv[i], "NOACK")) {
+      return false;
+    }
+  }
+  return false;
+}
+
+namespace {
+
 // What an id argument means. Replies and returns false when there is no such stream or group, or no such id.
 bool ReadFrom(CommandContext& ctx, const ReadOptions& options, size_t i, ReadOptions::From& from) {
   const std::string_view key = options.keys[i], id = ctx.argv[options.ids_at + i];
@@ -105,7 +126,9 @@ bool ReadFrom(CommandContext& ctx, const ReadOptions& options, size_t i, ReadOpt
         "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.");
     return false;
   }
-  return ReadStreamId(ctx, id, from.after);
+  if (!ReadStreamId(ctx, id, from.after)) return false;
+  from.is_new = options.as_group && from.after == store::kStreamIdMax;  // behind it there is no history either
+  return true;
 }
 
 // The reply of both: an array of pairs, in RESP3 a map; nothing is written before the first stream has something.

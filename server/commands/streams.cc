@@ -1,4 +1,5 @@
 // Streams as logs: adding entries, deleting and trimming them, reading ranges.
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -181,15 +182,16 @@ void XAdd(CommandContext& ctx) {
   stream->Append(id, pairs, StreamLimitsOf(ctx.services.config));
   const bool trimmed = stream->Trim(options.trim) > 0;
   const bool rewrites_id = !options.id_given || !options.sequence_given;
-  const ExactThreshold threshold(*stream, options.trim);
+  std::optional<ExactThreshold> threshold;
+  if (options.trim.whole_blocks) threshold.emplace(*stream, options.trim);
   if (!stream.Commit()) return;
   const StreamIdText id_text(id);
   if (rewrites_id || options.trim.whole_blocks) {
     Rewritten command(ctx.argv);
     command[options.id_at] = id_text;
-    if (options.trim.whole_blocks) {
+    if (threshold) {
       command[options.threshold_at - 1] = "=";
-      command[options.threshold_at] = threshold.text();
+      command[options.threshold_at] = threshold->text();
     }
     ctx.PropagateIn(ctx.session.db, command.words());
   }

@@ -15,6 +15,9 @@ namespace tessera {
 
 inline constexpr std::string_view kInvalidStreamId = "ERR Invalid stream ID specified as stream command argument";
 
+// A word as Redis writes it into an error: up to the first NUL.
+inline std::string_view UpToNul(std::string_view word) { return word.substr(0, word.find('\0')); }
+
 // Text of an id: "ms-sequence".
 class StreamIdText {
  public:
@@ -52,6 +55,10 @@ bool ReplyStreamEntry(CommandContext& ctx, const store::Stream& stream, store::S
 // The key and group of a command on a group; replies and returns null when one of them is missing.
 const store::StreamGroup* RequireGroup(CommandContext& ctx, const store::Stream* stream, std::string_view key,
                                        std::string_view group, std::string_view suffix = {});
+
+// XREAD and XREADGROUP: whether the request is well formed up to STREAMS and has an id for each key behind it. Where it
+// is not, a cluster routes it nowhere, although its key specification finds keys.
+bool ListsStreams(Argv argv);
 
 // What replicas are told instead of a command on a group: a delivery as it is now, and how far the group has read.
 void PropagateDelivery(CommandContext& ctx, std::string_view key, const store::StreamGroup& group,

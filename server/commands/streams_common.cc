@@ -102,7 +102,7 @@ const StreamGroup* RequireGroup(CommandContext& ctx, const Stream* stream, std::
                                 std::string_view suffix) {
   const StreamGroup* found = stream != nullptr ? stream->FindGroup(group) : nullptr;
   if (found == nullptr)
-    ctx.reply.Error(fmt::format("NOGROUP No such key '{}' or consumer group '{}'{}", key, group, suffix));
+    ctx.reply.Error(fmt::format("NOGROUP No such key '{}' or consumer group '{}'{}", UpToNul(key), UpToNul(group), suffix));
   return found;
 }
 

@@ -353,14 +353,13 @@ StreamId Stream::front_id() const {
 // ---- what is known
 
 bool Stream::MayHaveGapsFrom(StreamId id) const {
-  return length_ != 0 && !max_deleted_id_.is_zero() && id <= max_deleted_id_;
+  return length_ != 0 && !max_deleted_id_.is_zero() && first_id_ <= max_deleted_id_ && id <= max_deleted_id_;
 }
 
 int64_t Stream::CountEverAddedUpTo(StreamId id) const {
   const auto added = static_cast<int64_t>(entries_added_);
   if (added == 0) return 0;
   if (length_ == 0 && id <= last_id_) return added;
-  if (!id.is_zero() && id < max_deleted_id_) return kEntriesReadUnknown;
   if (id == last_id_) return added;
   if (id > last_id_) return kEntriesReadUnknown;
   if (max_deleted_id_.is_zero() || max_deleted_id_ < first_id_) {

@@ -79,7 +79,8 @@ class Stream final : public Object {
   bool Contains(StreamId id) const;
 
   // ---- what is known without looking at every entry
-  // Whether an entry at or after `id` may have been deleted by XDEL.
+  // Whether an entry at or after `id` may have been deleted by XDEL. As Redis 7.2.4 answers both, from which groups'
+  // numbers of entries read and their lags follow: what was deleted before the first entry does not count (7.4 differs).
   bool MayHaveGapsFrom(StreamId id) const;
   // How many entries were ever added up to `id`, where that can be told; otherwise kEntriesReadUnknown.
   int64_t CountEverAddedUpTo(StreamId id) const;
