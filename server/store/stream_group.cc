@@ -7,12 +7,19 @@ namespace {
 
 uint64_t MsOf(const uint8_t* element) { return static_cast<uint64_t>(Unpack(element).integer); }
 
+// Leaves are smaller than those of other types: what is pending is looked up one by one (XACK), and a leaf is searched
+// from its beginning.
 // ms, sequence, consumer number, time of delivery, deliveries
 constexpr ElementTree::Layout kGroupLayout = {
-    .order = ElementTree::Order::kSorted, .values = 5, .leaf_bytes_max = 1024, .leaf_count_max = 128, .key = MsOf};
+    .order = ElementTree::Order::kSorted, .values = 5, .leaf_bytes_max = 512, .leaf_count_max = 128, .key = MsOf};
 // ms, sequence
 constexpr ElementTree::Layout kConsumerLayout = {
-    .order = ElementTree::Order::kSorted, .values = 2, .leaf_bytes_max = 1024, .leaf_count_max = 128, .key = MsOf};
+    .order = ElementTree::Order::kSorted, .values = 2, .leaf_bytes_max = 384, .leaf_count_max = 128, .key = MsOf};
+
+bool IsBefore(const uint8_t* element, StreamId id) {
+  const uint64_t ms = MsOf(element);
+  return ms != id.ms ? ms < id.ms : static_cast<uint64_t>(Unpack(SkipPacked(element)).integer) < id.sequence;
+}
 
 ElementTree NewTree(const ElementTree::Layout& layout) {
   ElementTree tree(layout, 0);
@@ -30,7 +37,7 @@ bool Holds(const ElementTree::Cursor& at, StreamId id) {
 }
 
 void InsertId(ElementTree& tree, StreamId id, PackedBytes element) {
-  tree.InsertSorted(element, [id](const uint8_t* other) { return StreamGroup::IdOf(other) < id; });
+  tree.InsertSorted(element, [id](const uint8_t* other) { return IsBefore(other, id); });
 }
 
 void EraseId(ElementTree& tree, StreamId id) {
@@ -165,7 +172,7 @@ PendingEntry StreamGroup::Read(const uint8_t* element) {
 }
 
 ElementTree::Cursor StreamGroup::From(const ElementTree& pending, StreamId id) {
-  return pending.LowerBound(id.ms, [id](const uint8_t* element) { return IdOf(element) < id; });
+  return pending.LowerBound(id.ms, [id](const uint8_t* element) { return IsBefore(element, id); });
 }
 
 std::optional<PendingEntry> StreamGroup::Find(StreamId id) const {
