@@ -37,6 +37,18 @@ def every_encoding():
                ["XGROUP", "CREATECONSUMER", "stream:like", "g1", "idle"], ["XREADGROUP", "GROUP", "g1", "c1", "COUNT", 60, "STREAMS", "stream:like", ">"],
                ["XREADGROUP", "GROUP", "g1", "c2", "COUNT", 10, "STREAMS", "stream:like", ">"], ["XACK", "stream:like", "g1", "5-2", "9-0"],
                ["XCLAIM", "stream:like", "g1", "c2", 0, "6-0", "7-1", "TIME", "1600000000000", "RETRYCOUNT", 7],
+               ["XADD", "stream:far", "0-1", "f", "v"], ["XADD", "stream:far", "5-18446744073709551615", "f", "", "", "g"],
+               ["XADD", "stream:far", "6-0", "\x00\xff", "9223372036854775807", "f", "-9223372036854775808"],
+               ["XADD", "stream:far", "9223372036854775808-1", "f", "v" * 5000], ["XADD", "stream:far", "18446744073709551614-0", "f", 1, "g", 2, "h", 3],
+               ["XADD", "stream:far", "18446744073709551615-18446744073709551614", "f", "v"],
+               ["XGROUP", "CREATE", "stream:far", "", "0"], ["XGROUP", "CREATE", "stream:far", "g\x00h", "18446744073709551615-18446744073709551615"],
+               ["XREADGROUP", "GROUP", "", "", "COUNT", 2, "STREAMS", "stream:far", ">"], ["XREADGROUP", "GROUP", "", "c\x00d", "STREAMS", "stream:far", ">"],
+               ["XCLAIM", "stream:far", "", "retried", 0, "6-0", "TIME", "1", "RETRYCOUNT", 4_000_000_000], ["XDEL", "stream:far", "5-18446744073709551615"],
+               *(["XADD", "stream:gone", f"{i}-0", "f", i] for i in range(1, 250)), ["XGROUP", "CREATE", "stream:gone", "g", "0"],
+               ["XREADGROUP", "GROUP", "g", "c", "COUNT", 200, "STREAMS", "stream:gone", ">"], ["XTRIM", "stream:gone", "MAXLEN", 0],
+               *(["XGROUP", "CREATE", "stream:groups", f"group:{i}", f"{i}-5", "MKSTREAM"] for i in range(40)),
+               *(["XADD", "stream:groups", f"{i}-0", "f", i] for i in range(1, 40)),
+               *(["XREADGROUP", "GROUP", f"group:{i % 40}", f"c{i}", "COUNT", 1, "STREAMS", "stream:groups", ">"] for i in range(160)),
                ["XTRIM", "stream:odd", "MAXLEN", 120], ["XSETID", "stream:empty", "20-1", "ENTRIESADDED", 9, "MAXDELETEDID", "7-7"]]  # fmt: skip
     yield "stream", stream
     yield "hyperloglog", [["PFADD", "hll:sparse", *range(50)], ["PFADD", "hll:dense", *range(20_000)], ["PFADD", "hll:empty"]]

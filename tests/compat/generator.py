@@ -33,6 +33,16 @@ NOT_SPOILT = {
 }  # fmt: skip
 LEX = {"ZRANGEBYLEX", "ZREVRANGEBYLEX", "ZLEXCOUNT", "ZREMRANGEBYLEX"}
 READS_OF_FREE_ORDER = {"HGETALL", "HKEYS", "HVALS", "SMEMBERS", "HSCAN", "SSCAN", "ZSCAN"}
+def _readers(words):
+    """(key, group, consumer) of an XREADGROUP."""
+    upper = [str(word).upper() for word in words]
+    if "STREAMS" not in upper or upper[1] != "GROUP":
+        return []
+    keys = words[upper.index("STREAMS") + 1 :]
+    return [(key, *words[2:4]) for key in keys[: len(keys) // 2]]
+
+
+CREATE_CONSUMERS = {"XREADGROUP": _readers, "XCLAIM": lambda words: [words[1:4]], "XAUTOCLAIM": lambda words: [words[1:4]]}
 RANDOM_PICKS = {"SRANDMEMBER": ("SMEMBERS",), "HRANDFIELD": ("HGETALL",), "ZRANDMEMBER": ("ZRANGE", "0", "-1", "WITHSCORES")}
 # Beyond every clock: an id given by the server after it is the next one and not the time.
 FAR_STREAM_ID = "99999999999999-*"
@@ -108,6 +118,14 @@ class Generator:
             # Between members of different scores the alphabet says nothing: all get the same.
             key = words[2] if name == "ZRANGESTORE" and len(words) > 2 else words[1]
             return self._unit([("ZUNIONSTORE", key, 1, key, "WEIGHTS", 0), words])
+        if name in CREATE_CONSUMERS and len(words) > 3:
+            # 7.2 creates the consumer even where there is nothing for it.
+            commands = [("XGROUP", "CREATECONSUMER", key, *who) for key, *who in CREATE_CONSUMERS[name](words)]
+            in_transaction = "BLOCK" in words and pick() < 0.3
+            return self._unit(commands + ([("MULTI",), self._endless(words), ("EXEC",)] if in_transaction else [words]))
+        if name == "XSETID" and len(words) > 1:
+            # 7.2 refuses an id below one that was deleted.
+            return self._unit([words, ("DEL", words[1])])
         if name == "XADD" and "*" in words[2:-1]:
             words[1] = self.key_format.format("x9")
             return self._unit([("XADD", words[1], FAR_STREAM_ID, "a", "b"), words])

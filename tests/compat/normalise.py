@@ -228,6 +228,41 @@ DEFAULT_HOOKS = {
 # difference that fits is counted, not reported.
 EXPECTED = [
     (
+        "lists of streams in 7.2",
+        "the text names the command as it was called, and what XREADGROUP wants",
+        r"^XREAD(GROUP)?\b",
+        r"^-ERR Unbalanced 'xread(group)?' list",
+        r"^-ERR Unbalanced XREAD list",
+    ),
+    (
+        "the last sequence number in 7.2",
+        "no sequence number left is an id too small; 7.0 speaks of too large elements",
+        r"^XADD\b",
+        r"^-ERR The ID specified in XADD is equal or smaller",
+        r"^-ERR Elements are too large",
+    ),
+    (
+        "XSETID of 7.2",
+        "an id below the youngest that was deleted is refused",
+        r"^XSETID\b",
+        r"^-ERR The ID specified in XSETID is smaller than current max_deleted",
+        r"^(\+OK$|-ERR The (ID|entries_added) specified in XSETID is smaller than the target stream)",
+    ),
+    (
+        "readers that wait in 7.2",
+        "the command runs again and finds that key, type or group are gone",
+        r"",
+        r"^-(NOGROUP No such key|WRONGTYPE)",
+        r"^-(UNBLOCKED the stream key|NOGROUP the consumer group this client)",
+    ),
+    (
+        "readers of several streams in 7.2",
+        "the command runs again and finds what came in all of them; 7.0 tells of the first stream",
+        r"^EXEC$",
+        r"^[*%]\[.*\$s, .*\$t, ",
+        r"^[*%]\[.*\$[st], ",
+    ),
+    (
         "timeouts of 7.2",
         "a timeout beyond all clocks has an error of its own; 7.0 lets it overflow",
         r"^(B|WAIT|XREAD|CLIENT PAUSE)",
@@ -386,6 +421,7 @@ EXPECTED = [
 
 # (name, reason, command): commands whose keyspace events differ.
 EXPECTED_EVENTS = [
+    ("XSETID of 7.2", "refused below the youngest id that was deleted", r"^XSETID\b"),
     ("BITCOUNT and BITPOS of 7.2", "refused before the key is looked at", r"^(BITCOUNT|BITPOS)\b"),
 ]
 

@@ -188,6 +188,27 @@ def function_libraries_are_handed_on(options):
 
 
 @case
+def every_type_dumped_and_restored(options):
+    rows, families = types_known_to_both(options)
+    for seed, (writer, reader) in enumerate(both_ways(options)):
+        for settings in ({}, SMALL_PACKED):
+            first, second = Server(writer, **settings).start(), Server(reader, sanitize_dump_payload="yes").start()
+            fill_every_encoding(first, families)
+            fill_at_random(first, f"dumped {seed}", rows, families, 6)
+            with first.client() as source, second.client() as target:
+                for database in range(16):
+                    source.ok("SELECT", database)
+                    target.ok("SELECT", database)
+                    for key in source("KEYS", "*"):
+                        payload = source("DUMP", key)
+                        if payload is not None:
+                            target.ok("RESTORE", key, max(0, source("PEXPIRETIME", key)), payload, "ABSTTL")
+            same(second, read_all(first), f"{settings}")
+            first.kill()
+            second.kill()
+
+
+@case
 def aof(options):
     for writer, reader in both_ways(options):
         for preamble in ("yes", "no"):
