@@ -38,7 +38,7 @@ def every_encoding():
                ["XREADGROUP", "GROUP", "g1", "c2", "COUNT", 10, "STREAMS", "stream:like", ">"], ["XACK", "stream:like", "g1", "5-2", "9-0"],
                ["XCLAIM", "stream:like", "g1", "c2", 0, "6-0", "7-1", "TIME", "1600000000000", "RETRYCOUNT", 7],
                ["XADD", "stream:far", "0-1", "f", "v"], ["XADD", "stream:far", "5-18446744073709551615", "f", "", "", "g"],
-               ["XADD", "stream:far", "6-0", "\x00\xff", "9223372036854775807", "f", "-9223372036854775808"],
+               ["XADD", "stream:far", "6-0", b"\x00\xff", "9223372036854775807", "f", "-9223372036854775808"],
                ["XADD", "stream:far", "9223372036854775808-1", "f", "v" * 5000], ["XADD", "stream:far", "18446744073709551614-0", "f", 1, "g", 2, "h", 3],
                ["XADD", "stream:far", "18446744073709551615-18446744073709551614", "f", "v"],
                ["XGROUP", "CREATE", "stream:far", "", "0"], ["XGROUP", "CREATE", "stream:far", "g\x00h", "18446744073709551615-18446744073709551615"],

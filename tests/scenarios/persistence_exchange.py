@@ -151,11 +151,11 @@ def every_type_in_an_aof(options):
                     and client.info("persistence")["aof_rewrite_scheduled"] == "0", 30
                 )  # fmt: skip
             fill_at_random(first, f"after {seed}", rows, families, 6)
-            expected = read_all(first, view=Held.propagated)
+            expected = read_all(first, view=Held.rewritten)
             first.terminate()
             contains(run(["redis-check-aof", first.path("appendonlydir", "appendonly.aof.manifest")]), "All AOF files and manifest are valid")
             second = moved(first, reader, appendonly="yes").start()
-            same(second, expected, f"preamble {preamble}", Held.propagated)
+            same(second, expected, f"preamble {preamble}", Held.rewritten)
             second.kill()
 
 

@@ -97,6 +97,15 @@ class Held:
         """The same, got as commands."""
         return self.carried, min(self.expires_at_ms, _LAST_MOMENT_MS)
 
+    def rewritten(self):
+        """The same, got as commands made from the contents: they cannot say that an entry is pending which is gone."""
+        carried, expires_at_ms = self.propagated()
+        if carried[0] == "stream" and len(carried) == 4:
+            ids = {entry[0] for entry in carried[1]}
+            groups = tuple((name, (last_id, tuple(entry for entry in pending if entry[0] in ids))) for name, (last_id, pending) in carried[3])
+            carried = (*carried[:3], groups)
+        return carried, expires_at_ms
+
 
 def read_database(client):
     """{key: Held} of the selected database."""
