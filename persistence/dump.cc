@@ -19,6 +19,13 @@ void DumpWriter::Finish() {
   AppendLittleEndian(Crc64(0, std::string_view(out()).substr(begin_)), kChecksumBytes);
 }
 
+bool IsNewerThanWritten(std::string_view payload) {
+  uint64_t version = 0;
+  RdbCursor footer(payload, payload.size() - kFooterBytes, 0);
+  static_cast<void>(footer.LittleEndian(2, &version));
+  return version > kRdbVersionWritten;
+}
+
 DumpResult ReadDump(std::string_view payload, const EntryHeader& header, SnapshotVisitor& visitor,
                     uint64_t string_bytes_max) {
   if (payload.size() < kFooterBytes) return {DumpRead::kBadFooter, "shorter than its footer"};

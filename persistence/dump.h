@@ -15,7 +15,9 @@ namespace tessera::persistence {
 class DumpWriter final : public RdbValueWriter {
  public:
   // Appends to `out`, which must outlive the writer and not be drained before Finish.
-  DumpWriter(std::string* out, bool compress) : RdbValueWriter(out, compress), begin_(out->size()) {}
+  // Without `field_expiry` the fields of a hash are written as if they lived for ever, for readers before Redis 7.4.
+  DumpWriter(std::string* out, bool compress, bool field_expiry = true)
+      : RdbValueWriter(out, compress, field_expiry), begin_(out->size()) {}
 
   void Database(uint32_t, uint64_t, uint64_t) override {}
   void Finish();
@@ -26,6 +28,9 @@ class DumpWriter final : public RdbValueWriter {
 
   size_t begin_;
 };
+
+// Of a payload that is whole: readers of what DumpWriter writes may refuse it.
+bool IsNewerThanWritten(std::string_view payload);
 
 enum class DumpRead {
   kOk,

@@ -108,16 +108,17 @@ void RdbValueWriter::Item(std::string_view value) {
 
 void RdbValueWriter::BeginHash(const EntryHeader& header, uint64_t count, bool some_expire) {
   Record record(this);
-  some_expire_ = some_expire;
-  Begin(header, some_expire ? kRdbTypeHashExpiry : kRdbTypeHash, count);
-  if (some_expire) AppendLittleEndian(kFieldExpiryBaseMs, 8);
+  some_expire_ = some_expire && field_expiry_;
+  left_out_ += some_expire && !field_expiry_;
+  Begin(header, some_expire_ ? kRdbTypeHashExpiry : kRdbTypeHash, count);
+  if (some_expire_) AppendLittleEndian(kFieldExpiryBaseMs, 8);
   AppendLength(count);
 }
 
 void RdbValueWriter::Pair(std::string_view field, std::string_view value, int64_t expiry_ms) {
   Record record(this);
   CountPart();
-  assert(some_expire_ || expiry_ms == kNoExpiry);
+  assert(some_expire_ || !field_expiry_ || expiry_ms == kNoExpiry);
   if (some_expire_) {
     // A time before 1970 would look like none at all; to expire at 1 ms is as much in the past.
     AppendLength(expiry_ms == kNoExpiry ? 0 : static_cast<uint64_t>(std::max<int64_t>(expiry_ms, 1)));

@@ -37,10 +37,13 @@ class RdbValueWriter : public SnapshotVisitor {
   // The format cannot hold a value: 100 consecutive entries of a stream had more than 4 GiB. What was written since is
   // useless. Nothing else can fail.
   bool failed() const { return failed_; }
+  // Hashes whose field expiries were left out, because the reader does not know such a thing.
+  uint64_t field_expiries_left_out() const { return left_out_; }
 
  protected:
   // `out` must outlive the writer.
-  RdbValueWriter(std::string* out, bool compress) : out_(out), compress_(compress) {}
+  RdbValueWriter(std::string* out, bool compress, bool field_expiry = true)
+      : out_(out), compress_(compress), field_expiry_(field_expiry) {}
 
   virtual void Prefix(const EntryHeader& header, uint8_t type) = 0;  // what comes before the body
   virtual void Appended(size_t begin) = 0;                           // out() has grown since it had `begin` bytes
@@ -73,6 +76,8 @@ class RdbValueWriter : public SnapshotVisitor {
 
   std::string* out_;
   bool compress_;
+  bool field_expiry_;
+  uint64_t left_out_ = 0;
   bool failed_ = false;
   uint64_t parts_left_ = 0;  // of list, set, hash, sorted set; entries of a stream
   bool some_expire_ = false;

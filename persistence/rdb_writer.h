@@ -19,6 +19,7 @@ namespace tessera::persistence {
 struct RdbWriterOptions {
   bool compress = true;  // rdbcompression: LZF for strings of more than 20 bytes, where it helps
   bool checksum = true;  // rdbchecksum: otherwise the checksum field is 0
+  bool field_expiry = true;  // otherwise fields are written as if they lived for ever, for readers before 7.4
 };
 
 // The aux fields at the head of a file. An absent one is not written.
@@ -37,7 +38,7 @@ class RdbWriter final : public RdbValueWriter {
  public:
   // `out` must outlive the writer. What it holds already is left alone and not part of the checksum.
   RdbWriter(std::string* out, RdbWriterOptions options)
-      : RdbValueWriter(out, options.compress), checksum_(options.checksum) {}
+      : RdbValueWriter(out, options.compress, options.field_expiry), checksum_(options.checksum) {}
 
   void Header(const RdbInfo& info);
   void Aux(std::string_view name, std::string_view value);

@@ -9,6 +9,7 @@
 #include "server/dispatcher.h"
 #include "server/durability/durability.h"
 #include "server/log.h"
+#include "server/replication/field_expiry.h"
 #include "server/replication/primary_link.h"
 #include "server/replication/replicas.h"
 #include "server/replication/replication.h"
@@ -158,6 +159,7 @@ void ReplConf(CommandContext& ctx) {
     } else if (EqualsIgnoreCase(option, "capa")) {
       side().understands_eof |= EqualsIgnoreCase(value, "eof");
       side().understands_psync2 |= EqualsIgnoreCase(value, "psync2");
+      side().knows_field_expiry |= EqualsIgnoreCase(value, kFieldExpiryCapability);
     } else if (EqualsIgnoreCase(option, "ack")) {
       // Acknowledgements are not answered: the replica is only listening to the stream.
       const auto offset = protocol::ParseInt64(value);

@@ -1,4 +1,5 @@
 // DUMP and RESTORE: values in the portable form of RDB files. MIGRATE has a file of its own.
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -54,6 +55,34 @@ bool ReadRestoreOptions(CommandContext& ctx, RestoreOptions& options) {
   return args.ok();
 }
 
+// Expiries of the fields of a hash, one after the other.
+class FieldExpiriesOf final : public persistence::NullVisitor {
+ public:
+  std::vector<std::pair<std::string, int64_t>> found;
+  void Pair(std::string_view field, std::string_view, int64_t expiry_ms) override {
+    if (expiry_ms != store::kNoExpiry) found.emplace_back(field, expiry_ms);
+  }
+};
+
+// Replicas may be older than whoever made the payload: they get it in the form that Redis 7.0 reads, and expiries of
+// fields as commands.
+void PropagateForOlderReplicas(CommandContext& ctx, std::string_view key, int64_t expiry_ms) {
+  const EntryRef entry = ctx.db().Lookup(key, {store::Touch::kNo, store::Viewer::kPrimary});
+  if (!entry) return;
+  std::string payload;
+  persistence::DumpWriter dump(&payload, ctx.services.config.rdbcompression, false);
+  TellEntry(entry, {}, dump);
+  dump.Finish();
+  FieldExpiriesOf fields;
+  TellEntry(entry, {}, fields);
+  const NumberText expiry_text(std::max<int64_t>(expiry_ms, 0));
+  ctx.Propagate({"RESTORE", key, expiry_text, payload, "REPLACE", "ABSTTL"});
+  for (const auto& [field, field_expiry_ms] : fields.found) {
+    const NumberText field_expiry_text(field_expiry_ms);
+    ctx.Propagate({"HPEXPIREAT", key, field_expiry_text, "FIELDS", "1", field});
+  }
+}
+
 void Restore(CommandContext& ctx) {
   const std::string_view key = ctx.argv[1], payload = ctx.argv[3];
   RestoreOptions options;
@@ -84,7 +113,11 @@ void Restore(CommandContext& ctx) {
   if (options.idle_seconds) ctx.db().SetIdleSeconds(key, static_cast<uint64_t>(*options.idle_seconds));
   if (options.frequency) ctx.db().SetFrequency(key, static_cast<uint8_t>(*options.frequency));
   ctx.Notify('g', "restore", key);
-  if (expiry_ms != 0 && !options.absolute) {
+  const EntryRef entry = ctx.db().Lookup(key, {store::Touch::kNo, store::Viewer::kPrimary});
+  const bool fields_expire = entry && entry.object() != nullptr && entry.object()->FirstElementExpiryMs() != store::kNoExpiry;
+  if (fields_expire || persistence::IsNewerThanWritten(payload)) {
+    PropagateForOlderReplicas(ctx, key, expiry_ms);
+  } else if (expiry_ms != 0 && !options.absolute) {
     // With the instant in place of the remaining life.
     const NumberText expiry_text(expiry_ms);
     std::vector<std::string_view> command(ctx.argv.begin(), ctx.argv.end());

@@ -32,6 +32,7 @@ class BackgroundSave {
   // A slice of work on the loop; true while more can be done at once.
   bool Step() { return job_->Step(); }
   uint64_t keys_done() const { return job_->keys_done(); }
+  uint64_t field_expiries_left_out() const { return job_->field_expiries_left_out(); }
   uint64_t keys_total() const { return job_->keys_total(); }
 
  private:

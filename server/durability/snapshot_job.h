@@ -40,6 +40,7 @@ class SnapshotJob final : public store::SnapshotVisitor {
   bool complete() const { return complete_; }
   void Consumed(size_t bytes) { unconsumed_ -= bytes; }
 
+  uint64_t field_expiries_left_out() const { return rdb_.field_expiries_left_out(); }
   uint64_t keys_done() const { return snapshot_->visited(); }
   uint64_t keys_total() const { return snapshot_->total(); }
 

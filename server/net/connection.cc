@@ -14,6 +14,7 @@
 #include "server/dispatcher.h"
 #include "server/log.h"
 #include "server/net/frontend.h"
+#include "server/replication/replicas.h"
 #include "server/replication/replication.h"
 #include "server/stats.h"
 #include "server/store/keyspace.h"
@@ -325,7 +326,7 @@ void Connection::CheckOutputLimit(int64_t now_ms) {
   const auto& limit = frontend_.services().config.client_output_buffer_limit[session_.kind == SessionKind::kReplica ? 1
                                                                               : session_.subscribed.any()         ? 2
                                                                                                                    : 0];
-  const auto used = session_.out.size();
+  const auto used = Replicas::StreamBytesWaiting(session_);
   auto hard_bytes = static_cast<size_t>(limit.hard_bytes);
   // To be as far behind as the backlog reaches is no fault of a replica.
   if (session_.kind == SessionKind::kReplica)

@@ -14,6 +14,7 @@
 #include "server/log.h"
 #include "server/net/disk_thread.h"
 #include "server/net/event_loop.h"
+#include "server/replication/field_expiry.h"
 #include "server/replication/replication.h"
 #include "server/stats.h"
 #include "server/store/keyspace.h"
@@ -159,7 +160,7 @@ void PrimaryLink::NextStep(Step step) {
       if (config.replica_announce_ip.empty()) return NextStep(Step::kCapabilities);
       return SendCommand({"REPLCONF", "ip-address", config.replica_announce_ip});
     case Step::kCapabilities:
-      return SendCommand({"REPLCONF", "capa", "eof", "capa", "psync2"});
+      return SendCommand({"REPLCONF", "capa", "eof", "capa", "psync2", "capa", kFieldExpiryCapability});
     case Step::kPsync: {
       if (!replication_.has_past()) return SendCommand({"PSYNC", "?", "-1"});
       log::Notice("Asking to go on from {} offset {}", replication_.replication_id(), stream_.offset() + 1);

@@ -14,6 +14,7 @@
 #include "server/durability/snapshot_job.h"
 #include "server/log.h"
 #include "server/net/event_loop.h"
+#include "server/replication/field_expiry.h"
 #include "server/replication/replication.h"
 #include "server/stats.h"
 
@@ -26,6 +27,11 @@ using State = Session::ReplicaSide::State;
 constexpr size_t kUnsentMax = 4 << 20;
 constexpr size_t kImageChunk = 256 << 10;
 
+// A backup keeps what it can; restoring it is another matter.
+bool WantsFieldExpiry(const Session& session) {
+  return session.replica->knows_field_expiry || session.replica->only_image;
+}
+
 }  // namespace
 
 // One image under way to one or several replicas.
@@ -36,7 +42,9 @@ class Replicas::Snapshot {
     Services& services = owner.services_;
     SnapshotJob::Options options;
     const config::Config& config = services.config;
-    options.rdb = {.compress = config.rdbcompression, .checksum = config.rdbchecksum};
+    options.rdb = {.compress = config.rdbcompression,
+                   .checksum = config.rdbchecksum,
+                   .field_expiry = WantsFieldExpiry(*targets.front())};
     options.info = {.created_s = owner.loop_.now().unix_s(),
                     .used_memory = services.keyspace.memory().total(),
                     .replication_id = services.replication.replication_id(),
@@ -56,10 +64,10 @@ class Replicas::Snapshot {
     owner.stream_.ForgetSelectedDb();
     if (diskless) {
       end_mark_ = History::RandomId();
-      for (Session* session : targets) session->out.Append(fmt::format("$EOF:{}\r\n", end_mark_));
+      for (Session* session : targets) AppendImage(*session, fmt::format("$EOF:{}\r\n", end_mark_));
       job_ = std::make_unique<SnapshotJob>(services.keyspace, options, [this](std::string chunk) {
         job_->Consumed(chunk.size());
-        ForEachTarget([&](Session& session) { session.out.Append(chunk); });
+        ForEachTarget([&](Session& session) { AppendImage(session, chunk); });
       });
     } else {
       path_ = fmt::format("temp-sync-{}-{}.rdb", getpid(), owner.loop_.now().mono_us);
@@ -95,11 +103,14 @@ class Replicas::Snapshot {
     }
     if (!room) return false;
     const bool more = job_->Step();
-    if (job_->complete()) ForEachTarget([&](Session& session) { session.out.Append(end_mark_); });
+    if (job_->complete()) ForEachTarget([&](Session& session) { AppendImage(session, end_mark_); });
     ForEachTarget([](Session& session) { session.link->OutputPending(); });
     return more;
   }
 
+  uint64_t field_expiries_left_out() const {
+    return save_ != nullptr ? save_->field_expiries_left_out() : job_ != nullptr ? job_->field_expiries_left_out() : 0;
+  }
   bool done() const { return !error_.empty() || saved_ || (job_ != nullptr && job_->complete()); }
   bool diskless() const { return job_ != nullptr; }
   const std::string& error() const { return error_; }
@@ -155,7 +166,7 @@ void Replicas::Synchronise(Session& session, std::string_view id, int64_t offset
     session.out.Append(side.understands_psync2 ? fmt::format("+CONTINUE {}\r\n", replication.replication_id())
                                                : std::string("+CONTINUE\r\n"));
     const std::string missed = replication.backlog()->Read(offset - 1);
-    session.out.Append(missed);
+    AppendStream(session, missed);
     BecomeOnline(session);
     ++services_.stats.sync_partial_ok;
     log::Notice("Replica {}:{} goes on where it was: {} bytes from offset {}", AddressOf(session), side.port, missed.size(),
@@ -180,6 +191,8 @@ void Replicas::StartSnapshot() {
   bool all_understand_eof = true;
   for (Session* session : replicas_) {
     if (session->replica->state != State::kWaiting) continue;
+    // One image serves those who understand the same; the others have theirs next.
+    if (!waiting.empty() && WantsFieldExpiry(*session) != WantsFieldExpiry(*waiting.front())) continue;
     waiting.push_back(session);
     all_understand_eof &= session->replica->understands_eof;
   }
@@ -203,6 +216,10 @@ bool Replicas::Work() {
     log::Warning("Full synchronisation failed: {}. Its replicas are disconnected and will ask again.", finished->error());
     finished->ForEachTarget([](Session& session) { session.link->CloseNow("synchronisation failed"); });
     return false;
+  }
+  if (const uint64_t left_out = finished->field_expiries_left_out(); left_out != 0) {
+    log::Warning("{} hash(es) went to replicas that do not know field expiry (Redis up to 7.2): they delete fields when "
+                 "told to, but would keep them for ever once promoted", left_out);
   }
   finished->ForEachTarget([&](Session& session) {
     Session::ReplicaSide& side = *session.replica;
@@ -235,7 +252,7 @@ void Replicas::SendImage(Session& session) {
       side.image.reset();
       return session.link->CloseNow("cannot read the image back");
     }
-    session.out.Append(std::string_view(chunk).substr(0, *read));
+    AppendImage(session, std::string_view(chunk).substr(0, *read));
     side.image_sent += *read;
   }
   session.link->OutputPending();
@@ -250,7 +267,7 @@ void Replicas::BecomeOnline(Session& session) {
   Session::ReplicaSide& side = *session.replica;
   side.state = State::kOnline;
   side.acknowledged_ms = loop_.now().mono_ms();
-  session.out.Append(side.held);
+  AppendStream(session, side.held);
   side.held = {};
   side.sent_ms = 0;
   session.link->OutputPending();
@@ -300,11 +317,31 @@ void Replicas::DisconnectAll(std::string_view reason) {
   for (Session* session : all) session->link->CloseNow(reason);
 }
 
+void Replicas::AppendStream(Session& session, std::string_view bytes) {
+  if (session.replica->knows_field_expiry || !MayTouchFieldExpiry(bytes)) {
+    session.out.Append(bytes);
+  } else {
+    session.out.Append(WithoutFieldExpiry(bytes));
+  }
+}
+
+void Replicas::AppendImage(Session& session, std::string_view bytes) {
+  session.out.Append(bytes);
+  session.replica->image_end = session.network_out + session.out.size();
+}
+
+size_t Replicas::StreamBytesWaiting(const Session& session) {
+  if (!session.replica) return session.out.size();
+  const Session::ReplicaSide& side = *session.replica;
+  const uint64_t image = side.image_end - std::min(side.image_end, session.network_out);
+  return session.out.size() - static_cast<size_t>(std::min<uint64_t>(image, session.out.size())) + side.held.size();
+}
+
 void Replicas::Feed(std::string_view bytes) {
   for (Session* session : replicas_) {
     Session::ReplicaSide& side = *session->replica;
     if (side.state == State::kOnline) {
-      session->out.Append(bytes);
+      AppendStream(*session, bytes);
       session->link->OutputPending();
     } else if (side.state == State::kReceiving || side.state == State::kAwaitingAck) {
       side.held.append(bytes);
@@ -329,12 +366,6 @@ void Replicas::CronOf(Session& session) {
     session.out.Append("\n");
     session.link->OutputPending();
     return;
-  }
-  const auto& limit = config.client_output_buffer_limit[config::kClientReplica];
-  const auto hard_bytes = std::max<uint64_t>(limit.hard_bytes, static_cast<uint64_t>(config.repl_backlog_size));
-  if (limit.hard_bytes != 0 && side.held.size() > hard_bytes) {
-    ++services_.stats.client_output_buffer_limit_disconnections;
-    return give_up(fmt::format("{} bytes of the stream wait for it, more than its output buffer limit", side.held.size()));
   }
   if (side.state == State::kReceiving) {
     if (side.sent != session.network_out || session.out.empty()) {

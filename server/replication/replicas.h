@@ -32,6 +32,7 @@ struct Session::ReplicaSide {
   std::string address;        // announced: ip-address
   bool understands_eof = false;
   bool understands_psync2 = false;
+  bool knows_field_expiry = false;  // otherwise see field_expiry.h
   bool only_image = false;    // REPLCONF rdb-only: a backup, not a replica
   bool old_protocol = false;  // SYNC: no offsets, no acknowledgements
   int64_t acknowledged = 0;   // offset
@@ -43,6 +44,7 @@ struct Session::ReplicaSide {
   std::string held;           // the stream since the snapshot
   std::unique_ptr<persistence::File> image;  // disk-based: what is being sent
   uint64_t image_bytes = 0, image_sent = 0;
+  uint64_t image_end = 0;  // where the image ends so far, counted in bytes sent on this connection (network_out)
 };
 
 class Replicas {
@@ -65,6 +67,9 @@ class Replicas {
   bool AllAcknowledge(int64_t offset) const;
   // When a replica was last heard of, monotonic: it acknowledges, or sends line feeds while it loads.
   static int64_t HeardMs(const Session& session);
+  // What counts for client-output-buffer-limit: the stream that waits for the replica, but no part of an image, of which
+  // we never hold much.
+  static size_t StreamBytesWaiting(const Session& session);
   // The address clients know a replica by.
   static std::string AddressOf(const Session& session);
 
@@ -83,6 +88,9 @@ class Replicas {
   };
   void StartSnapshot();
   void BecomeOnline(Session& session);
+  // Bytes of the stream as this replica understands them.
+  static void AppendStream(Session& session, std::string_view bytes);
+  static void AppendImage(Session& session, std::string_view bytes);
   void SendImage(Session& session);
   void CronOf(Session& session);
   bool Work();
