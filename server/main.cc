@@ -14,9 +14,11 @@
 #include <string_view>
 #include <vector>
 
+#include "persistence/posix_file_system.h"
 #include "server/commands/table.h"
 #include "server/config/config_file.h"
 #include "server/config/options.h"
+#include "server/durability/left_files.h"
 #include "server/log.h"
 #include "server/node.h"
 
@@ -111,6 +113,9 @@ int main(int argc, char** argv) {
                                                      : "configuration " + options.config_file());
   if (const auto inert = options.InertInUse(); !inert.empty())
     tessera::log::Warning("Accepted, but without effect in this version: {}", fmt::join(inert, ", "));
+
+  tessera::persistence::PosixFileSystem files;
+  tessera::RemoveLeftImages(files, ".");
 
   std::string pidfile = config.pidfile;
   if (pidfile.empty() && config.daemonize) pidfile = "/var/run/redis.pid";
