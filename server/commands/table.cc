@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "protocol/number.h"
+#include "server/commands/functions.h"
 
 namespace tessera {
 namespace {
@@ -40,6 +41,7 @@ CommandTable::CommandTable() {
            DebugCommands(),
            DurabilityCommands(),
            ExpiryCommands(),
+           FunctionCommands(),
            GeoCommands(),
            GeoSearchCommands(),
            HashCommands(),
