@@ -1,8 +1,9 @@
-"""A TCP proxy whose links a test can cut, refuse or freeze."""
+"""A TCP proxy whose links a test can cut, refuse, freeze or slow down."""
 
 import selectors
 import socket
 import threading
+import time
 
 from .ports import free_port
 
@@ -16,6 +17,10 @@ class Proxy:
         self._refusing = False
         self._frozen = False
         self._ended = False
+        self._rate = None
+        self._until_cut = None
+        self.from_target = 0  # bytes so far
+        self._of_target = set()
         self._peer = {}
         self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
@@ -49,6 +54,14 @@ class Proxy:
     def thaw(self):
         self._frozen = False
 
+    def limit(self, bytes_per_s):
+        """What the target sends passes at this rate; None: freely again."""
+        self._rate = bytes_per_s
+
+    def cut_after(self, count):
+        """The links break when the target has sent this many bytes more."""
+        self._until_cut = count
+
     def close(self):
         self._ended = True
         self._thread.join(2)
@@ -60,6 +73,7 @@ class Proxy:
         for one in (end, other):
             if one is not None:
                 self._peer.pop(one, None)
+                self._of_target.discard(one)
                 try:
                     self._selector.unregister(one)
                 except (KeyError, ValueError):
@@ -88,15 +102,36 @@ class Proxy:
             client.close()
             return
         self._peer[client], self._peer[target] = target, client
+        self._of_target.add(target)
         self._selector.register(client, selectors.EVENT_READ)
         self._selector.register(target, selectors.EVENT_READ)
 
     def _forward(self, source):
         try:
-            data = source.recv(1 << 16)
-            if data:
-                self._peer[source].sendall(data)
+            if source not in self._of_target:
+                data = source.recv(1 << 16)
+                if data:
+                    self._peer[source].sendall(data)
+                    return
+            elif self._forward_from_target(source):
                 return
         except OSError:
             pass
         self._drop(source)
+
+    def _forward_from_target(self, source):
+        most = 1 << 16
+        if self._rate:
+            most = max(1, self._rate // 50)
+            time.sleep(0.02)
+        if self._until_cut is not None:
+            most = min(most, self._until_cut)
+        data = source.recv(most) if most else b""
+        if not data:
+            self._until_cut = None
+            return False
+        if self._until_cut is not None:
+            self._until_cut -= len(data)
+        self.from_target += len(data)
+        self._peer[source].sendall(data)
+        return True
