@@ -12,7 +12,25 @@ namespace {
 constexpr size_t kChecksumBytes = 8;
 constexpr size_t kFooterBytes = 2 + kChecksumBytes;
 
+// What is wrong with the footer, or the body in front of it.
+std::string CheckFooter(std::string_view payload, std::string_view* body) {
+  if (payload.size() < kFooterBytes) return "shorter than its footer";
+  *body = payload.substr(0, payload.size() - kFooterBytes);
+  RdbCursor footer(payload, body->size(), 0);
+  uint64_t version, stored;
+  static_cast<void>(footer.LittleEndian(2, &version));
+  static_cast<void>(footer.LittleEndian(kChecksumBytes, &stored));
+  if (version > kRdbVersionMax) return fmt::format("format version {}", version);
+  if (stored != Crc64(0, payload.substr(0, payload.size() - kChecksumBytes))) return "wrong checksum";
+  return {};
+}
+
 }  // namespace
+
+void DumpWriter::FunctionLibrary(std::string_view code) {
+  AppendByte(kRdbFunction2);
+  AppendString(code);
+}
 
 void DumpWriter::Finish() {
   AppendLittleEndian(kRdbVersionWritten, 2);
@@ -26,19 +44,26 @@ bool IsNewerThanWritten(std::string_view payload) {
   return version > kRdbVersionWritten;
 }
 
+DumpRead ReadFunctionsDump(std::string_view payload, std::vector<std::string>* libraries) {
+  std::string_view body;
+  if (!CheckFooter(payload, &body).empty()) return DumpRead::kBadFooter;
+  RdbCursor cursor(body, 0, body.size());
+  while (cursor.position() < body.size()) {
+    uint8_t opcode;
+    RdbString string;
+    std::string scratch;
+    std::string_view code;
+    if (cursor.Byte(&opcode) != RdbGot::kOk || opcode != kRdbFunction2) return DumpRead::kBadData;
+    if (cursor.String(&string) != RdbGot::kOk || !RdbCursor::Decode(string, &scratch, &code)) return DumpRead::kBadData;
+    libraries->emplace_back(code);
+  }
+  return DumpRead::kOk;
+}
+
 DumpResult ReadDump(std::string_view payload, const EntryHeader& header, SnapshotVisitor& visitor,
                     uint64_t string_bytes_max) {
-  if (payload.size() < kFooterBytes) return {DumpRead::kBadFooter, "shorter than its footer"};
-  size_t body_bytes = payload.size() - kFooterBytes;
-  RdbCursor footer(payload, body_bytes, 0);
-  uint64_t version, stored;
-  static_cast<void>(footer.LittleEndian(2, &version));
-  static_cast<void>(footer.LittleEndian(kChecksumBytes, &stored));
-  if (version > kRdbVersionMax) return {DumpRead::kBadFooter, fmt::format("format version {}", version)};
-  if (stored != Crc64(0, payload.substr(0, payload.size() - kChecksumBytes))) {
-    return {DumpRead::kBadFooter, "wrong checksum"};
-  }
-  std::string_view body = payload.substr(0, body_bytes);
+  std::string_view body;
+  if (std::string fault = CheckFooter(payload, &body); !fault.empty()) return {DumpRead::kBadFooter, std::move(fault)};
   RdbCursor cursor(body, 0, string_bytes_max);
   uint8_t type;
   if (cursor.Byte(&type) != RdbGot::kOk) return {DumpRead::kBadData, "no value"};

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "persistence/rdb_value_writer.h"
 #include "persistence/snapshot_visitor.h"
@@ -20,6 +21,7 @@ class DumpWriter final : public RdbValueWriter {
       : RdbValueWriter(out, compress, field_expiry), begin_(out->size()) {}
 
   void Database(uint32_t, uint64_t, uint64_t) override {}
+  void FunctionLibrary(std::string_view code);  // any number in place of a value: FUNCTION DUMP
   void Finish();
 
  private:
@@ -49,5 +51,8 @@ struct DumpResult {
 // is bad data.
 DumpResult ReadDump(std::string_view payload, const EntryHeader& header, SnapshotVisitor& visitor,
                     uint64_t string_bytes_max = 512u << 20);
+
+// FUNCTION RESTORE: appends the code of each library.
+DumpRead ReadFunctionsDump(std::string_view payload, std::vector<std::string>* libraries);
 
 }  // namespace tessera::persistence

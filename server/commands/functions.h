@@ -1,5 +1,5 @@
-// FUNCTION without an engine: a server that holds no libraries, so that redis-cli can add it to a cluster whose other
-// nodes know functions (it restores theirs on the new node, and none is what most have).
+// FUNCTION without an engine: libraries are kept and handed on as part of the dataset, so that redis-cli can add this
+// server to a cluster of nodes that know functions (it restores theirs on the new node), and nothing is lost on the way.
 #pragma once
 
 #include <span>

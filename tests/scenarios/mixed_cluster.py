@@ -89,6 +89,9 @@ class Mixed:
             with Client(port, timeout_s=60) as client:
                 for command, reply in zip(commands, client.pipeline(commands, window=200)):
                     assert not isinstance(reply, Error), (command[:4], reply)
+        for primary in self.primaries():
+            if self.kind(primary) == "Redis":
+                primary.call("FUNCTION", "LOAD", "#!lua name=lib\nredis.register_function('f', function() return 1 end)")
         self.expected = {}
         for primary in self.primaries():
             self.expected.update(self.read(primary))
@@ -171,10 +174,12 @@ class Mixed:
         self.check(f"reshard of {slots} slots from {self.kind(source)} to {self.kind(target)}")
 
     def add_and_remove(self, kind):
-        """An empty primary that gets slots and gives them back, and a replica more; then both leave."""
-        member = self.primaries()[0]
+        """An empty primary that gets slots and gives them back, and a replica more; then both leave. redis-cli carries functions from
+        the member to the new one."""
+        member = next((p for p in self.primaries() if p.binary != self.kinds[kind]), self.primaries()[0])
         fresh = self.cluster.add_server(self.kinds[kind])
         redis_cli("--cluster", "add-node", fresh.address, member.address)
+        equal([l[1] for l in fresh.call("FUNCTION", "LIST")], [l[1] for l in member.call("FUNCTION", "LIST")], "function libraries")
         self.check(f"add-node of {self.kind(fresh)}")
         self.reshard(member, fresh)
         spare = self.cluster.add_server(self.kinds[kind])

@@ -82,9 +82,15 @@ def a_single_server(options):
     counter.start()
     carry_out(start_as_told(start, new, **places), **places)
     eventually(lambda: counter.acknowledged > 100, 30, "the client counts")
+    old.call("FUNCTION", "LOAD", "#!lua name=later\nredis.register_function('g', function() return 2 end)")
+    functions = old.call("FUNCTION", "DUMP")
     carry_out(switch, **places)
     counter.join(30)
     assert counter.refused is not None and counter.refused.startswith(b"READONLY"), counter.refused
+    equal(sorted(library[1] for library in new.call("FUNCTION", "LIST")), [b"later", b"lib"], "libraries kept")
+    contains(new.call("FUNCTION", "DUMP"), b"register_function")
+    equal(Server(options.reference).start().call("FUNCTION", "RESTORE", new.call("FUNCTION", "DUMP")), b"OK")
+    equal(new.call("FUNCTION", "RESTORE", functions, "REPLACE"), b"OK")
     equal(int(new.call("GET", "counter")), counter.acknowledged, "the last acknowledged write")
     equal(new.info("replication")["role"], "master")
     # The old one follows.
@@ -102,6 +108,7 @@ def a_single_server(options):
     equal(int(old.call("GET", "counter")), counter.acknowledged, "the last acknowledged write")
     eventually(lambda: new.info("replication")["master_link_status"] == "up", 60, "the new one follows")
     same(old, new)
+    equal(old.call("FCALL", "g", 0), 2, "a function that was there and back")
 
 
 @case
