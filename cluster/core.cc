@@ -72,6 +72,7 @@ Effects Core::Handle(Millis now, const Event& event) {
   Effects effects;
   Impl& d = *impl_;
   Impl::Turn turn(d, now, effects);
+  d.CheckLease();
   std::visit(Overloaded{
                  [&](const Tick&) { d.OnTick(); },
                  [&](const LinkOpened& e) { d.OnLinkOpened(e.link); },
@@ -85,6 +86,13 @@ Effects Core::Handle(Millis now, const Event& event) {
              },
              event);
   return effects;
+}
+
+Millis Core::lease_until_ms() const { return impl_->lease_until_ms; }
+
+void Core::CheckLease(Millis now, Effects& effects) {
+  Impl::Turn turn(*impl_, now, effects);
+  impl_->CheckLease();
 }
 
 void Core::SetOptions(Millis now, Options options, Effects& effects) {

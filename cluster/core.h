@@ -141,6 +141,8 @@ struct NodeView {
   // ping_sent_ms: 0 = no ping is waiting for its pong.
   Millis created_ms = 0, ping_sent_ms = 0, pong_received_ms = 0, data_received_ms = 0, fail_since_ms = 0,
          orphaned_since_ms = 0, voted_at_ms = 0;
+  // When the last ping that it answered had left: before that plus the node timeout it cannot take us for failing.
+  Millis answered_ms = 0;
   SlotSet slots;  // only for primaries
   int slot_count = 0;
   LinkId outbound = 0;  // 0 = none
@@ -165,6 +167,10 @@ class Core {
   Core(const Core&) = delete;
 
   Effects Handle(Millis now, const Event& event);
+  // Until when a primary in state ok may serve without asking again; the shell calls CheckLease before it serves a client
+  // later than that. A process that slept through it must not answer one request before it looked at the clock.
+  Millis lease_until_ms() const;
+  void CheckLease(Millis now, Effects& effects);
   void SetOptions(Millis now, Options options, Effects& effects);
   const Options& options() const;
   // Latest instant by which the core wants a Tick.

@@ -68,6 +68,7 @@ struct Core::Impl {
   int size = 1;  // primaries that serve slots as of the last UpdateState, for CLUSTER INFO
   Millis first_state_check_ms = 0;
   Millis minority_since_ms = 0;
+  Millis lease_until_ms = 0;
   Millis last_tick_ms = 0;
   Millis next_random_ping_ms = 0;
   std::array<uint64_t, kMessageTypeCount> sent{};
@@ -209,6 +210,9 @@ struct Core::Impl {
   void BecomeFailedIfMajorityAgrees(NodeView* node);
   void BecomeFailed(NodeView* node);
   void ClearFailureIfAllowed(NodeView* node);
+  Millis Lease() const;
+  void KeepLease();
+  void CheckLease();
   void UpdateState();
 
   // ---- config_update.cc ----

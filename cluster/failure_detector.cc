@@ -2,7 +2,14 @@
 // becomes a fact (FAIL). From that follows whether this cluster may serve (cluster_state).
 //
 // Reports of PFAIL come from primaries, by gossip, and stay valid for twice the node timeout.
+//
+// A primary serves only while it holds a lease: a majority of the primaries answered pings that left less than a node
+// timeout ago. Each of them heard from us then, so none can suspect us before the lease ends, and no majority for our FAIL
+// and for a successor can meet before: an acknowledged write never falls into a time with two primaries. (Redis goes by its
+// own suspicions, which may come half a timeout later, and serves on after a pause until it hears of its successor.)
 #include <algorithm>
+#include <functional>
+#include <vector>
 
 #include "cluster/core_impl.h"
 
@@ -17,10 +24,15 @@ constexpr Millis kHandshakeTimeoutMsMin = 1000;
 constexpr Millis kWritableDelayMs = 2000;
 constexpr Millis kRejoinDelayMsMin = 500;
 constexpr Millis kRejoinDelayMsMax = 5000;
+// Answers older than this part of the node timeout are asked for anew, should the lease depend on them.
+constexpr int kLeaseRenewals = 4;
 
 }  // namespace
 
 void Core::Impl::OnTick() {
+  // A clock set back must not lengthen a lease.
+  if (now < last_tick_ms)
+    for (auto& [id, node] : nodes) node.answered_ms -= std::min(node.answered_ms, last_tick_ms - now);
   last_tick_ms = now;
   TickLinks();
   if (now >= next_random_ping_ms || next_random_ping_ms > now + kRandomPingPeriodMs) {
@@ -29,6 +41,7 @@ void Core::Impl::OnTick() {
   }
   for (auto& [id, node] : nodes)
     if (!node.is(kMyself | kNoAddress | kHandshake)) CheckNode(&node);
+  if (IsPrimary(*me)) KeepLease();
 
   CheckManualFailoverTimeout();
   if (IsReplica(*me)) {
@@ -163,6 +176,33 @@ void Core::Impl::ClearFailureIfAllowed(NodeView* node) {
 
 // ---- cluster_state ----
 
+// The end of the time granted by the majority that answered last.
+Millis Core::Impl::Lease() const {
+  std::vector<Millis> answered;
+  for (const auto& [id, node] : nodes)
+    if (Votes(node)) answered.push_back(&node == me ? now : node.is(kFail | kPfail) ? 0 : node.answered_ms);
+  if (answered.empty()) return 0;
+  const size_t majority = answered.size() / 2;  // an index: the last one that is needed
+  std::nth_element(answered.begin(), answered.begin() + static_cast<ptrdiff_t>(majority), answered.end(), std::greater<>());
+  return answered[majority] + options.node_timeout_ms;
+}
+
+void Core::Impl::KeepLease() {
+  const Millis period = options.node_timeout_ms / kLeaseRenewals;
+  lease_until_ms = Lease();
+  if (lease_until_ms - now < options.node_timeout_ms - period)
+    for (auto& [id, node] : nodes)
+      if (Votes(node) && node.outbound_connected && !node.ping_sent_ms && now - node.answered_ms > period)
+        SendPing(node.outbound, MessageType::kPing);
+  if (state_ok && now > lease_until_ms) state_check_wanted = true;
+}
+
+void Core::Impl::CheckLease() {
+  if (!state_ok || !IsPrimary(*me) || now <= lease_until_ms) return;
+  lease_until_ms = Lease();
+  if (now > lease_until_ms) UpdateState();
+}
+
 void Core::Impl::UpdateState() {
   state_check_wanted = false;
   if (!first_state_check_ms) first_state_check_ms = now;
@@ -176,8 +216,10 @@ void Core::Impl::UpdateState() {
     if (node.slot_count > 0 && Failed(node)) covered = false;
     if (!Votes(node)) continue;
     ++size;
-    if (!node.is(kFail | kPfail)) ++reachable;
+    const bool answers = !IsPrimary(*me) || &node == me || now - node.answered_ms <= options.node_timeout_ms;
+    if (answers && !node.is(kFail | kPfail)) ++reachable;
   }
+  lease_until_ms = Lease();
   const bool majority = reachable >= size / 2 + 1;
   if (!majority) minority_since_ms = now;
   const bool new_ok = majority && (covered || !options.require_full_coverage);

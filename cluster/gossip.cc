@@ -52,7 +52,8 @@ void Core::Impl::SendPing(LinkId link_id, MessageType type) {
   auto it = links.find(link_id);
   if (it == links.end() || !it->second.open) return;
   NodeView* peer = it->second.node;
-  if (peer && !it->second.inbound && type == MessageType::kPing) peer->ping_sent_ms = now;
+  // Of several unanswered pings the oldest counts.
+  if (peer && !it->second.inbound && type == MessageType::kPing && !peer->ping_sent_ms) peer->ping_sent_ms = now;
 
   Message m = MakeMessage(type);
   m.header.extensions = true;  // says that extensions are understood here, even when none follows

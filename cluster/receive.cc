@@ -173,6 +173,7 @@ void Core::Impl::ReceiveGossipMessage(Received& r) {
   }
   if (!r.link->inbound && h.type == MessageType::kPong) {
     peer->pong_received_ms = now;
+    if (peer->ping_sent_ms) peer->answered_ms = peer->ping_sent_ms;
     peer->ping_sent_ms = 0;
     if (Suspected(*peer)) {
       peer->flags &= ~kPfail;

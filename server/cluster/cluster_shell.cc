@@ -147,6 +147,19 @@ void ClusterShell::Tell(const cluster::Event& event) {
   CarryOut(core_->Handle(loop_.now().unix_ms, event));
 }
 
+// This process may have slept, or been busy, for longer than its peers wait for it.
+void ClusterShell::CheckLease() {
+  cluster::Effects effects;
+  core_->CheckLease(loop_.now().unix_ms, effects);
+  RenewLease();
+  CarryOut(std::move(effects));
+}
+
+void ClusterShell::RenewLease() {
+  const bool leased = core_->ok() && !core_->me().is(cluster::kReplica);
+  lease_until_ms_ = leased ? core_->lease_until_ms() : INT64_MAX;
+}
+
 void ClusterShell::CarryOut(cluster::Effects effects) {
   for (cluster::Effect& effect : effects) queued_.push_back(std::move(effect));
   CarryOutQueued();
@@ -322,6 +335,7 @@ size_t ClusterShell::send_buffer_bytes(cluster::LinkId link) const {
 
 void ClusterShell::RefreshRouting() {
   routing_changed_ = true;
+  RenewLease();
   const bool ok = core_->ok();
   const cluster::NodeId& me = core_->self();
   for (int i = 0; i < cluster::kSlotCount; ++i) {

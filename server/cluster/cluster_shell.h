@@ -75,6 +75,8 @@ class ClusterShell {
   void SaveInBackground();
   void RefreshRouting();
   cluster::Options CoreOptions() const;
+  void CheckLease();
+  void RenewLease();
   // Adds the keys of a command to the query; empty or the error.
   struct Query;
   std::string AddKeys(Query& query, const CommandRow& row, std::span<const std::string_view> argv);
@@ -92,6 +94,8 @@ class ClusterShell {
   bool save_failed_ = false;
   bool save_wanted_ = false, saving_ = false;
   int64_t last_save_try_ms_ = 0;
+  // Later than this the core is asked before a client is served (cluster::Core::lease_until_ms); never for a replica.
+  int64_t lease_until_ms_ = 0;
   bool routing_changed_ = false;  // since clients that wait for keys were last looked at
   // Slots that are ours, settled, in a cluster that is ok: the data plane's fast answer.
   std::array<bool, cluster::kSlotCount> serve_{};

@@ -54,6 +54,7 @@ std::string ClusterShell::AddKeys(Query& query, const CommandRow& row, std::span
 std::string ClusterShell::Route(const Session& session, const CommandRow& row, std::span<const std::string_view> argv) {
   const bool exec = row.has(kEndsTransaction) && session.transaction.open;
   if (row.keys.empty() && !exec) return {};
+  if (loop_.now().unix_ms > lease_until_ms_) CheckLease();
   // The usual case: one key, at a fixed place, in a slot that is settled here.
   if (!exec && row.keys.size() == 1) {
     const KeySpec& spec = row.keys[0];

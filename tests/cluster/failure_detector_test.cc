@@ -224,4 +224,81 @@ TEST(ClusterState, FailsWhileSlotsBelongToAFailedNode) {
 }
 
 }  // namespace
+// ---- the lease ----
+
+TEST(Lease, EndsANodeTimeoutAfterTheLastAnswers) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  ASSERT_TRUE(b.core->ok());
+  b.dead = {'b', 'c'};
+  b.Run(b.node_timeout_ms - 300);
+  EXPECT_TRUE(b.core->ok());
+  b.Run(400);
+  EXPECT_FALSE(b.core->ok()) << "the others may have a new primary from now on";
+}
+
+TEST(Lease, GoesOnWithAMajority) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  b.dead = {'b'};
+  for (int i = 0; i < 50; ++i) {
+    b.Run(100);
+    EXPECT_TRUE(b.core->ok());
+  }
+}
+
+TEST(Lease, ComesFromAnswersOnly) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  b.dead = {'b', 'c'};
+  for (int i = 0; i < 12; ++i) {  // heard, but not hearing us
+    b.Deliver(b.From('b'));
+    b.Deliver(b.From('c'));
+    b.Run(100);
+  }
+  EXPECT_FALSE(b.core->ok());
+}
+
+TEST(Lease, IsOverForAProcessThatSlept) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  b.now += b.node_timeout_ms + 1;
+  EXPECT_GT(b.now, b.core->lease_until_ms());
+  Effects effects;
+  b.core->CheckLease(b.now, effects);
+  EXPECT_FALSE(b.core->ok());
+  EXPECT_TRUE(Has<SlotMapChanged>(effects));
+  b.Run(500);
+  EXPECT_FALSE(b.core->ok()) << "news of a successor may be on its way";
+  b.Run(1000);
+  EXPECT_TRUE(b.core->ok());
+}
+
+TEST(Lease, IsOverBeforeALateAnswerIsHeard) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  b.now += b.node_timeout_ms + 1;
+  b.Deliver(b.From('b'));
+  EXPECT_FALSE(b.core->ok());
+}
+
+TEST(Lease, IsNotLengthenedByAClockSetBack) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  b.dead = {'b', 'c'};
+  b.now -= 100'000;
+  b.Run(b.node_timeout_ms + 300);
+  EXPECT_FALSE(b.core->ok());
+}
+
+TEST(Lease, IsOnesOwnWithoutOtherPrimaries) {
+  Bench b({{'a', "master", '-', 1, "0-16383"}});
+  b.Settle();
+  ASSERT_TRUE(b.core->ok());
+  b.now += 100'000;
+  Effects effects;
+  b.core->CheckLease(b.now, effects);
+  EXPECT_TRUE(b.core->ok());
+}
+
 }  // namespace tessera::cluster

@@ -6,8 +6,8 @@
 //   disk; a
 //               primary's config epoch never exceeds its current epoch
 //   elections   an epoch is won by one node, and with votes of a majority of the primaries that have slots
-//   cut off     a primary that for longer than its detection time can hear no majority of primaries, not even through
-//   others, refuses writes
+//   cut off     a primary that for longer than a node timeout has no path to and from a majority of primaries refuses
+//   writes
 #pragma once
 
 #include <map>
@@ -53,7 +53,6 @@ class Checker {
   };
   void RoleChanged(int node, Process& p);
   Process& process(int node);
-  std::vector<bool> Hearable(int node) const;
 
   World& world_;
   std::vector<Process> processes_;
