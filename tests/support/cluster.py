@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from .process import Server, converse, run
-from .resp import Client, ReplyError, parse_info
+from .resp import ReplyError, parse_info
 from .slots import SLOTS
 from .wait import eventually
 
@@ -69,17 +69,17 @@ def parse_nodes(text):
 
 
 def nodes_seen_by(server):
-    with Client(server.port, timeout_s=5) as client:
+    with server.client(timeout_s=5) as client:
         return parse_nodes(client.ok("CLUSTER", "NODES"))
 
 
 def info_of(server):
-    with Client(server.port, timeout_s=5) as client:
+    with server.client(timeout_s=5) as client:
         return parse_info(client.ok("CLUSTER", "INFO"))
 
 
 def node_id(server):
-    with Client(server.port, timeout_s=5) as client:
+    with server.client(timeout_s=5) as client:
         return client.ok("CLUSTER", "MYID").decode()
 
 
@@ -96,21 +96,26 @@ def redis_cli(*arguments, timeout_s=180.0, input=None, check=True):
 
 
 class Cluster:
-    """`binaries` is one binary for all nodes, or a list with one for each."""
+    """`binaries` is one binary for all nodes, or a list with one for each. `hosts` (support/namespaces.py) gives each its own."""
 
-    def __init__(self, binaries, nodes=6, node_timeout_ms=2000, first_port=None, **options):
+    def __init__(self, binaries, nodes=6, node_timeout_ms=2000, first_port=None, hosts=None, **options):
         self.node_timeout_ms = node_timeout_ms
         self.options = options
         self.servers = []
         self._first_port = first_port
+        self._hosts = hosts
         for index in range(nodes):
             self.add_server(binaries if isinstance(binaries, str) else binaries[index])
 
     def add_server(self, binary):
         """One more process, started and empty, not yet member of the cluster."""
         port = self._first_port + len(self.servers) if self._first_port else None
+        place = {}
+        if self._hosts:
+            host = self._hosts[len(self.servers)]
+            place = {"host": host.address, "prefix": host.prefix, "protected_mode": "no"}
         server = Server(
-            binary, port=port, cluster_enabled="yes", cluster_node_timeout=self.node_timeout_ms, **{"appendonly": "yes", **self.options}
+            binary, port=port, **place, cluster_enabled="yes", cluster_node_timeout=self.node_timeout_ms, **{"appendonly": "yes", **self.options}
         )
         self.servers.append(server)
         return server.start()

@@ -56,13 +56,14 @@ class Server:
     ends them when the thread that started them ends, which is what cleans up after a test killed by its timeout.
     """
 
-    def __init__(self, binary, directory=None, port=None, config_file=None, prefix=(), **options):
+    def __init__(self, binary, directory=None, port=None, config_file=None, prefix=(), host="127.0.0.1", **options):
         self.binary = binary
+        self.host = host
         self.port = port if port is not None else free_port()
         self.directory = directory or temporary_directory()
         self.config_file = config_file
         self.prefix = list(prefix)
-        self.options = {"bind": "127.0.0.1", "save": "", **{k.replace("_", "-"): v for k, v in options.items()}}
+        self.options = {"bind": host, "save": "", **{k.replace("_", "-"): v for k, v in options.items()}}
         self.process = None
         self.log_path = os.path.join(self.directory, f"server-{self.port}.log")
         _servers.append(self)
@@ -72,7 +73,7 @@ class Server:
 
     @property
     def address(self):
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     @property
     def pid(self):
@@ -109,7 +110,7 @@ class Server:
         def answers():
             if not self.running():
                 raise StartFailed(f"{self} ended with {self.process.returncode}:\n{self.log()[-2000:]}")
-            with Client(self.port, timeout_s=2.0) as client:
+            with self.client(timeout_s=2.0) as client:
                 reply = client("PING")
                 # Ready means loaded; a replica with a broken link and a server that asks for a password are ready too.
                 return not (isinstance(reply, Error) and reply.code == "LOADING")
@@ -120,7 +121,7 @@ class Server:
         return self.process is not None and self.process.poll() is None
 
     def client(self, **options):
-        return Client(self.port, **options)
+        return Client(self.port, host=self.host, **options)
 
     def call(self, *arguments):
         """One command on a connection of its own; an error reply is raised."""
