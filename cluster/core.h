@@ -208,10 +208,10 @@ class Core {
   const NodeView* MigratingTo(Slot slot) const;
   const NodeView* ImportingFrom(Slot slot) const;
   bool ManualFailoverInProgress() const;
-  std::string StateText() const;                                      // nodes.conf, vars line included
-  std::string NodesText(Millis now, bool tls_client) const;           // CLUSTER NODES
-  std::string NodeLine(const NodeView& node, bool tls_client) const;  // one line of it (CLUSTER REPLICAS)
-  std::string InfoText(Millis now) const;                             // CLUSTER INFO
+  std::string StateText() const;                                   // nodes.conf, vars line included
+  std::string NodesText(Millis now, Audience who) const;           // CLUSTER NODES
+  std::string NodeLine(const NodeView& node, Audience who) const;  // one line of it (CLUSTER REPLICAS)
+  std::string InfoText(Millis now) const;                          // CLUSTER INFO
   int FailureReports(Millis now, std::string_view id, Error* error) const;
   Epoch current_epoch() const;
 

@@ -252,7 +252,7 @@ struct Core::Impl {
   Error SetSlotNode(Slot slot, std::string_view id, size_t keys_in_slot);
 
   // ---- nodes_conf.cc ----
-  void AppendNodeLine(std::string& text, const NodeView& node, bool tls_port_first, bool for_file) const;
+  void AppendNodeLine(std::string& text, const NodeView& node, std::optional<Audience> who) const;
   std::string StateText() const;
   std::string ParseState(std::string_view text);  // empty = fine, else line and reason
 };

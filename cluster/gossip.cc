@@ -92,6 +92,7 @@ void Core::Impl::SendPing(LinkId link_id, MessageType type) {
     for (const auto& [id, until] : forgotten)
       if (until > now) x.forgotten.push_back({id, static_cast<uint64_t>((until - now + 999) / 1000)});
     x.shard_id = me->shard_id;
+    x.client = me->endpoint.client;
   }
   m.body = std::move(body);
   SendMessage(link_id, m);
@@ -192,9 +193,11 @@ void Core::Impl::LearnExtensions(const Extensions& extensions, NodeView* sender)
   // What a sender does not say it does not have.
   std::string hostname = extensions.hostname.value_or("");
   std::string human_nodename = extensions.human_nodename.value_or("");
-  if (sender->endpoint.hostname != hostname || sender->human_nodename != human_nodename) {
+  if (sender->endpoint.hostname != hostname || sender->human_nodename != human_nodename ||
+      sender->endpoint.client != extensions.client) {
     sender->endpoint.hostname = hostname;
     sender->human_nodename = human_nodename;
+    sender->endpoint.client = extensions.client;
     map_changed = true;
     WantSave();
   }

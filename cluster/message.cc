@@ -34,6 +34,11 @@
 //      type 1 human node name zero-terminated text                    (since 7.2)
 //      type 2 forgotten node  id 40, seconds to keep it out u64       (since 7.2)
 //      type 3 shard id        id 40                                   (since 7.2)
+//      type 4 client IPv4     zero-terminated text                    (Valkey 8.1; another meaning in Redis 8: skipped
+//                                                                      unless it is an address)
+//      type 5 client IPv6     zero-terminated text                    (Valkey 8.1)
+//      type 6 client port     u16, unused 6                           (Valkey 9)
+//      type 7 client TLS port u16, unused 6                           (Valkey 9)
 //      any other type is skipped
 //   body of fail              := id 40
 //   body of publish, -shard   := channel length u32, message length u32, channel, message
@@ -41,6 +46,8 @@
 //   body of module            := module id u64, length u32, type u8, bytes
 //   auth-req, auth-ack, mfstart have none
 #include "cluster/message.h"
+
+#include <arpa/inet.h>
 
 #include <algorithm>
 #include <bit>
@@ -71,7 +78,16 @@ constexpr uint32_t kLengthMax = 1u << 30;
 static_assert(sizeof(SlotSet) == kSlotBytes && std::is_trivially_copyable_v<SlotSet>);
 static_assert(std::endian::native == std::endian::little);
 
-enum ExtensionType : uint16_t { kHostname = 0, kHumanNodename = 1, kForgottenNode = 2, kShardId = 3 };
+enum ExtensionType : uint16_t {
+  kHostname = 0,
+  kHumanNodename = 1,
+  kForgottenNode = 2,
+  kShardId = 3,
+  kClientIpv4 = 4,
+  kClientIpv6 = 5,
+  kClientPort = 6,
+  kClientTlsPort = 7,
+};
 enum MessageFlag : uint8_t { kPausedFlag = 1, kForceAckFlag = 2, kExtensionsFlag = 4 };
 
 // Appends fields in order; offsets follow from the grammar above and are pinned by golden bytes in the tests.
@@ -180,6 +196,19 @@ void WriteTextExtension(Writer& w, ExtensionType type, std::string_view text) {
   w.Padded(text, payload);
 }
 
+void WritePortExtension(Writer& w, ExtensionType type, uint16_t port) {
+  w.U32(kExtensionHeaderSize + 8);
+  w.U16(type);
+  w.U16(0);
+  w.U16(port);
+  w.Zeros(6);
+}
+
+bool IsAddress(int family, const std::string& text) {
+  unsigned char buffer[sizeof(in6_addr)];
+  return inet_pton(family, text.c_str(), buffer) == 1;
+}
+
 void WriteExtensions(Writer& w, const Extensions& e) {
   if (e.hostname) WriteTextExtension(w, kHostname, *e.hostname);
   if (e.human_nodename) WriteTextExtension(w, kHumanNodename, *e.human_nodename);
@@ -196,10 +225,15 @@ void WriteExtensions(Writer& w, const Extensions& e) {
     w.U16(0);
     w.Id(*e.shard_id);
   }
+  if (!e.client.ipv4.empty()) WriteTextExtension(w, kClientIpv4, e.client.ipv4);
+  if (!e.client.ipv6.empty()) WriteTextExtension(w, kClientIpv6, e.client.ipv6);
+  if (e.client.port != 0) WritePortExtension(w, kClientPort, e.client.port);
+  if (e.client.tls_port != 0) WritePortExtension(w, kClientTlsPort, e.client.tls_port);
 }
 
 size_t CountExtensions(const Extensions& e) {
-  return (e.hostname ? 1 : 0) + (e.human_nodename ? 1 : 0) + e.forgotten.size() + (e.shard_id ? 1 : 0);
+  return (e.hostname ? 1 : 0) + (e.human_nodename ? 1 : 0) + e.forgotten.size() + (e.shard_id ? 1 : 0) +
+         !e.client.ipv4.empty() + !e.client.ipv6.empty() + (e.client.port != 0) + (e.client.tls_port != 0);
 }
 
 void ReadExtension(Reader& message, Extensions& e) {
@@ -226,6 +260,18 @@ void ReadExtension(Reader& message, Extensions& e) {
     }
     case kShardId:
       e.shard_id = payload.Id();
+      break;
+    case kClientIpv4:
+      if (std::string ip = payload.Padded(payload.left()); IsAddress(AF_INET, ip)) e.client.ipv4 = std::move(ip);
+      break;
+    case kClientIpv6:
+      if (std::string ip = payload.Padded(payload.left()); IsAddress(AF_INET6, ip)) e.client.ipv6 = std::move(ip);
+      break;
+    case kClientPort:
+      e.client.port = payload.U16();
+      break;
+    case kClientTlsPort:
+      e.client.tls_port = payload.U16();
       break;
     default:
       break;  // of a newer version: skipped

@@ -1,5 +1,5 @@
 // One message of the cluster bus as a value, and its encoding: Redis 7's binary protocol, version 1, with ping
-// extensions (hostname, human node name, forgotten node, shard id).
+// extensions (hostname, human node name, forgotten node, shard id; Valkey's addresses and ports for clients).
 // The grammar and the field offsets stand at the head of message.cc.
 // Errors: Decode never reads past `bytes`; what is malformed is refused with a reason.
 #pragma once
@@ -71,6 +71,7 @@ struct Extensions {
   };
   std::vector<Forgotten> forgotten;
   std::optional<NodeId> shard_id;
+  ClientEndpoint client;  // empty and 0 are not sent
 };
 
 struct GossipBody {

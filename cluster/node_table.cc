@@ -245,6 +245,7 @@ void Core::Impl::ApplyOptions() {
   me->endpoint.tls_port = announced.tls_port;
   me->endpoint.bus_port = announced.bus_port;
   me->endpoint.hostname = announced.hostname;
+  me->endpoint.client = announced.client;
   me->human_nodename = options.human_nodename;
   me->flags = static_cast<uint16_t>((me->flags & ~kNoFailover) | (options.replica_no_failover ? kNoFailover : 0));
   if (!(before.endpoint == me->endpoint) || before.flags != me->flags || before.human_nodename != me->human_nodename) {

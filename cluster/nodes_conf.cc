@@ -4,7 +4,8 @@
 //   line  = id SP address SP flags SP ( primary-id / "-" ) SP ping-sent SP pong-received SP config-epoch SP link-state
 //           *( SP slots ) LF
 //   address = ip ":" port "@" bus-port [ "," hostname *( "," name "=" value ) ]
-//             names: shard-id, nodename, tcp-port, tls-port
+//             names: shard-id, nodename, tcp-port, tls-port; with separate addresses for clients Valkey's client-ipv4,
+//             client-ipv6, client-tcp-port, client-tls-port (which Redis does not read)
 //   slots = n / n "-" m / "[" n "->-" id "]" / "[" n "-<-" id "]"       (brackets on the "myself" line only)
 //   vars  = "vars currentEpoch " n " lastVoteEpoch " n LF
 //
@@ -85,6 +86,14 @@ std::string ParseAddress(std::string_view field, bool tls_cluster, NodeView& nod
     } else if (name == "tls-port") {
       if (!ParseNumber(value, e.tls_port)) return "the tls-port is not a number from 0 to 65535";
       has_tls = true;
+    } else if (name == "client-ipv4") {
+      e.client.ipv4 = value;
+    } else if (name == "client-ipv6") {
+      e.client.ipv6 = value;
+    } else if (name == "client-tcp-port") {
+      if (!ParseNumber(value, e.client.port)) return "the client-tcp-port is not a number from 0 to 65535";
+    } else if (name == "client-tls-port") {
+      if (!ParseNumber(value, e.client.tls_port)) return "the client-tls-port is not a number from 0 to 65535";
     } else {
       return fmt::format("unknown field '{}'", name);
     }
@@ -107,17 +116,27 @@ std::string FlagsText(uint16_t flags) {
   return text.empty() ? "noflags" : text;
 }
 
-void Core::Impl::AppendNodeLine(std::string& text, const NodeView& node, bool tls_port_first, bool for_file) const {
+// For nodes.conf when nobody asks.
+void Core::Impl::AppendNodeLine(std::string& text, const NodeView& node, std::optional<Audience> who) const {
   const Endpoint& e = node.endpoint;
+  const bool for_file = !who;
   auto put = std::back_inserter(text);
-  fmt::format_to(put, "{} {}:{}@{}", node.id.view(), e.ip, tls_port_first ? e.tls_port : e.port, e.bus_port);
+  fmt::format_to(put, "{} {}:{}@{}", node.id.view(), who ? IpFor(e, *who) : e.ip,
+                 who                   ? PortFor(e, *who)
+                 : options.tls_cluster ? e.tls_port
+                                       : e.port,
+                 e.bus_port);
   if (!e.hostname.empty() || for_file) fmt::format_to(put, ",{}", e.hostname);
   if (for_file) {
-    if (tls_port_first)
+    if (options.tls_cluster)
       fmt::format_to(put, ",tcp-port={}", e.port);
     else
       fmt::format_to(put, ",tls-port={}", e.tls_port);
     if (!node.human_nodename.empty()) fmt::format_to(put, ",nodename={}", node.human_nodename);
+    if (!e.client.ipv4.empty()) fmt::format_to(put, ",client-ipv4={}", e.client.ipv4);
+    if (!e.client.ipv6.empty()) fmt::format_to(put, ",client-ipv6={}", e.client.ipv6);
+    if (e.client.port != 0) fmt::format_to(put, ",client-tcp-port={}", e.client.port);
+    if (e.client.tls_port != 0) fmt::format_to(put, ",client-tls-port={}", e.client.tls_port);
     fmt::format_to(put, ",shard-id={}", node.shard_id.view());
   }
   Epoch epoch = node.config_epoch;
@@ -134,16 +153,16 @@ void Core::Impl::AppendNodeLine(std::string& text, const NodeView& node, bool tl
   }
 }
 
-std::string Core::NodeLine(const NodeView& node, bool tls_client) const {
+std::string Core::NodeLine(const NodeView& node, Audience who) const {
   std::string text;
-  impl_->AppendNodeLine(text, node, tls_client, false);
+  impl_->AppendNodeLine(text, node, who);
   return text;
 }
 
-std::string Core::NodesText(Millis, bool tls_client) const {
+std::string Core::NodesText(Millis, Audience who) const {
   std::string text;
   for (const auto& [id, node] : impl_->nodes) {
-    impl_->AppendNodeLine(text, node, tls_client, false);
+    impl_->AppendNodeLine(text, node, who);
     text += '\n';
   }
   return text;
@@ -153,7 +172,7 @@ std::string Core::Impl::StateText() const {
   std::string text;
   for (const auto& [id, node] : nodes) {
     if (InHandshake(node)) continue;
-    AppendNodeLine(text, node, options.tls_cluster, true);
+    AppendNodeLine(text, node, std::nullopt);
     text += '\n';
   }
   fmt::format_to(std::back_inserter(text), "vars currentEpoch {} lastVoteEpoch {}\n", current_epoch, last_vote_epoch);

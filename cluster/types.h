@@ -42,6 +42,16 @@ class NodeId {
   std::array<char, kLength> bytes_;
 };
 
+// What clients are told instead of a node's address and ports, where these differ from what its peers use (behind NAT,
+// published container ports). Each is for itself; empty or 0 = clients are told what peers use.
+struct ClientEndpoint {
+  std::string ipv4;  // to clients that are connected over IPv4
+  std::string ipv6;  // ... over IPv6
+  uint16_t port = 0;
+  uint16_t tls_port = 0;
+  bool operator==(const ClientEndpoint&) const = default;
+};
+
 // Where a node can be reached; apart from its identity, because it may change while the node stays the same.
 struct Endpoint {
   std::string ip;         // numeric IPv4 or IPv6; empty = unknown
@@ -49,8 +59,22 @@ struct Endpoint {
   uint16_t tls_port = 0;  // TLS clients, 0 = none
   uint16_t bus_port = 0;
   std::string hostname;  // announced, empty = none
+  ClientEndpoint client;
   bool operator==(const Endpoint&) const = default;
 };
+
+// Who asks for addresses; decides which ones it is told.
+struct Audience {
+  bool tls = false;
+  bool ipv6 = false;
+};
+inline const std::string& IpFor(const Endpoint& e, Audience who) {
+  const std::string& own = who.ipv6 ? e.client.ipv6 : e.client.ipv4;
+  return own.empty() ? e.ip : own;
+}
+inline uint16_t PlainPortFor(const Endpoint& e) { return e.client.port != 0 ? e.client.port : e.port; }
+inline uint16_t TlsPortFor(const Endpoint& e) { return e.client.tls_port != 0 ? e.client.tls_port : e.tls_port; }
+inline uint16_t PortFor(const Endpoint& e, Audience who) { return who.tls ? TlsPortFor(e) : PlainPortFor(e); }
 
 // Node flags with the bus protocol's bit values (Redis Cluster bus, flags field).
 enum NodeFlag : uint16_t {

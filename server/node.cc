@@ -286,7 +286,9 @@ void Node::Parts::WireConfig(config::Options& options) {
                      "cluster-allow-replica-migration", "cluster-require-full-coverage", "cluster-replica-no-failover",
                      "cluster-allow-reads-when-down", "cluster-allow-pubsubshard-when-down", "cluster-announce-ip",
                      "cluster-announce-hostname", "cluster-announce-human-nodename", "cluster-announce-port",
-                     "cluster-announce-tls-port", "cluster-announce-bus-port", "cluster-preferred-endpoint-type",
+                     "cluster-announce-tls-port", "cluster-announce-bus-port", "cluster-announce-client-ipv4",
+                     "cluster-announce-client-ipv6", "cluster-announce-client-port", "cluster-announce-client-tls-port",
+                     "cluster-preferred-endpoint-type",
                      "cluster-link-sendbuf-limit", "requirepass", "port"},
                     [this](const Config&, const Config&) {
                       if (cluster != nullptr) cluster->OptionsChanged();

@@ -59,6 +59,10 @@ cluster::Options ClusterShell::CoreOptions() const {
   options.announced.port =
       static_cast<uint16_t>(config.cluster_announce_port != 0 ? config.cluster_announce_port : port);
   options.announced.tls_port = static_cast<uint16_t>(config.cluster_announce_tls_port);
+  options.announced.client = {.ipv4 = config.cluster_announce_client_ipv4,
+                              .ipv6 = config.cluster_announce_client_ipv6,
+                              .port = static_cast<uint16_t>(config.cluster_announce_client_port),
+                              .tls_port = static_cast<uint16_t>(config.cluster_announce_client_tls_port)};
   options.announced.bus_port =
       static_cast<uint16_t>(config.cluster_announce_bus_port != 0 ? config.cluster_announce_bus_port : bus_port);
   return options;

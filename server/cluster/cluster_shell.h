@@ -45,7 +45,9 @@ class ClusterShell {
   // The same for a client that waits for a key, which may have gone elsewhere meanwhile.
   std::string RouteWaiting(const Session& session, const CommandRow& row, std::string_view key) const;
   // "host" as clients are told it: address, host name or nothing, by cluster-preferred-endpoint-type.
-  std::string PreferredHost(const cluster::NodeView& node) const;
+  std::string PreferredHost(const cluster::NodeView& node, cluster::Audience who) const;
+  // By the way the client is connected.
+  static cluster::Audience AudienceOf(const Session& session);
 
   const cluster::Core& core() const { return *core_; }
   // Runs one of the core's commands, command(core, now_ms, effects), and carries out its effects.
@@ -81,6 +83,9 @@ class ClusterShell {
   struct Query;
   std::string AddKeys(Query& query, const CommandRow& row, std::span<const std::string_view> argv);
   std::string Judge(const Query& query, const Session& session);
+  // "MOVED 12706 host:port" or "ASK ..."
+  std::string Redirection(std::string_view how, cluster::Slot slot, const cluster::NodeView& to,
+                          const Session& session) const;
 
   EventLoop& loop_;
   persistence::FileSystem& files_;

@@ -89,14 +89,25 @@ std::string ClusterShell::RouteWaiting(const Session& session, const CommandRow&
   if (owner->id == core_->self() || core_->ImportingFrom(slot) != nullptr) return {};
   const cluster::NodeView& me = core_->me();
   if (session.readonly && !row.has(kWrite) && me.is(cluster::kReplica) && me.primary == owner->id) return {};
-  return fmt::format("MOVED {} {}:{}", slot, PreferredHost(*owner), owner->endpoint.port);
+  return Redirection("MOVED", slot, *owner, session);
 }
 
-std::string ClusterShell::PreferredHost(const cluster::NodeView& node) const {
+cluster::Audience ClusterShell::AudienceOf(const Session& session) {
+  // Without TLS so far. A session's peer is "ip:port", an IPv6 address in brackets; ::ffff:1.2.3.4 came over IPv4.
+  return {.tls = false, .ipv6 = session.peer.starts_with('[') && !session.peer.starts_with("[::ffff:")};
+}
+
+std::string ClusterShell::Redirection(std::string_view how, cluster::Slot slot, const cluster::NodeView& to,
+                                      const Session& session) const {
+  const cluster::Audience who = AudienceOf(session);
+  return fmt::format("{} {} {}:{}", how, slot, PreferredHost(to, who), cluster::PortFor(to.endpoint, who));
+}
+
+std::string ClusterShell::PreferredHost(const cluster::NodeView& node, cluster::Audience who) const {
   using config::EndpointType;
   switch (static_cast<EndpointType>(core_->options().preferred_endpoint_type)) {
     case EndpointType::kIp:
-      return node.endpoint.ip;
+      return cluster::IpFor(node.endpoint, who);
     case EndpointType::kHostname:
       return node.endpoint.hostname.empty() ? "?" : node.endpoint.hostname;
     case EndpointType::kUnknown:
@@ -125,7 +136,7 @@ std::string ClusterShell::Judge(const Query& query, const Session& session) {
   if (to != nullptr && mine && query.missing > 0) {
     if (query.existing > 0) return "TRYAGAIN Multiple keys request during rehashing of slot";
     if (to->id == core_->self()) return {};  // an operator's slip; sending the client here again would not help
-    return fmt::format("ASK {} {}:{}", slot, PreferredHost(*to), to->endpoint.port);
+    return Redirection("ASK", slot, *to, session);
   }
   if (from != nullptr && session.asking) {
     if (query.several_keys && query.missing > 0) return "TRYAGAIN Multiple keys request during rehashing of slot";
@@ -134,7 +145,7 @@ std::string ClusterShell::Judge(const Query& query, const Session& session) {
   if (mine) return {};
   const cluster::NodeView& me = core_->me();
   if ((query.shard_channels || (session.readonly && query.read_only)) && me.is(cluster::kReplica) && me.primary == owner->id) return {};
-  return fmt::format("MOVED {} {}:{}", slot, PreferredHost(*owner), owner->endpoint.port);
+  return Redirection("MOVED", slot, *owner, session);
 }
 
 }  // namespace tessera

@@ -20,8 +20,6 @@ using cluster::Core;
 using cluster::NodeView;
 using protocol::ParseInt64;
 
-// Clients connect without TLS, so they are told the ports without TLS.
-constexpr bool kTlsClient = false;
 constexpr int kIpEndpoint = 0, kHostnameEndpoint = 1, kUnknownEndpoint = 2;  // cluster::Options
 
 bool IsSelf(const Core& core, const NodeView& node) { return node.id == core.self(); }
@@ -45,20 +43,21 @@ std::vector<const NodeView*> ReplicasOf(const Core& core, const NodeView& primar
 // CLUSTER SLOTS: preferred endpoint, port, id, and what else is known of the address.
 void WriteSlotsNode(CommandContext& ctx, ClusterShell& shell, const NodeView& node) {
   const int type = shell.core().options().preferred_endpoint_type;
+  const cluster::Audience who = ClusterShell::AudienceOf(ctx.session);
   ctx.reply.Array(4);
   if (type == kUnknownEndpoint) {
     ctx.reply.Null();
   } else {
-    ctx.reply.Bulk(shell.PreferredHost(node));
+    ctx.reply.Bulk(shell.PreferredHost(node, who));
   }
-  ctx.reply.Integer(node.endpoint.port);
+  ctx.reply.Integer(cluster::PortFor(node.endpoint, who));
   ctx.reply.Bulk(node.id.view());
   const bool with_ip = type != kIpEndpoint;
   const bool with_hostname = type != kHostnameEndpoint && !node.endpoint.hostname.empty();
   ctx.reply.Map(with_ip + with_hostname);
   if (with_ip) {
     ctx.reply.Bulk("ip");
-    ctx.reply.Bulk(node.endpoint.ip);
+    ctx.reply.Bulk(cluster::IpFor(node.endpoint, who));
   }
   if (with_hostname) {
     ctx.reply.Bulk("hostname");
@@ -77,6 +76,7 @@ void WriteSlotsRange(CommandContext& ctx, ClusterShell& shell, const NodeView& o
 
 void WriteShardsNode(CommandContext& ctx, ClusterShell& shell, const NodeView& node) {
   const bool replica = node.is(cluster::kReplica);
+  const cluster::Audience who = ClusterShell::AudienceOf(ctx.session);
   const int64_t offset = OffsetOf(ctx, shell.core(), node);
   int64_t fields = 0;
   const auto map = ctx.reply.Defer();
@@ -91,10 +91,10 @@ void WriteShardsNode(CommandContext& ctx, ClusterShell& shell, const NodeView& n
     ++fields;
   };
   text("id", node.id.view());
-  if (node.endpoint.port != 0) number("port", node.endpoint.port);
-  if (node.endpoint.tls_port != 0) number("tls-port", node.endpoint.tls_port);
-  text("ip", node.endpoint.ip);
-  text("endpoint", shell.PreferredHost(node));
+  if (node.endpoint.port != 0) number("port", cluster::PlainPortFor(node.endpoint));
+  if (node.endpoint.tls_port != 0) number("tls-port", cluster::TlsPortFor(node.endpoint));
+  text("ip", cluster::IpFor(node.endpoint, who));
+  text("endpoint", shell.PreferredHost(node, who));
   if (!node.endpoint.hostname.empty()) text("hostname", node.endpoint.hostname);
   text("role", replica ? "replica" : "master");
   number("replication-offset", offset);
@@ -148,7 +148,7 @@ void WriteLink(CommandContext& ctx, ClusterShell& shell, const Link& link) {
 }  // namespace
 
 void Nodes(CommandContext& ctx, ClusterShell& shell) {
-  ctx.reply.Verbatim("txt", shell.core().NodesText(ctx.now.unix_ms, kTlsClient));
+  ctx.reply.Verbatim("txt", shell.core().NodesText(ctx.now.unix_ms, ClusterShell::AudienceOf(ctx.session)));
 }
 
 void Info(CommandContext& ctx, ClusterShell& shell) {
@@ -222,7 +222,7 @@ void Replicas(CommandContext& ctx, ClusterShell& shell) {
   if (node->is(cluster::kReplica)) return ctx.reply.Error("ERR The specified node is not a master");
   const auto replicas = ReplicasOf(core, *node);
   ctx.reply.Array(static_cast<int64_t>(replicas.size()));
-  for (const NodeView* replica : replicas) ctx.reply.Bulk(core.NodeLine(*replica, kTlsClient));
+  for (const NodeView* replica : replicas) ctx.reply.Bulk(core.NodeLine(*replica, ClusterShell::AudienceOf(ctx.session)));
 }
 
 void KeySlot(CommandContext& ctx, ClusterShell&) { ctx.reply.Integer(cluster::SlotOf(ctx.argv[2])); }

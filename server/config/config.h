@@ -209,6 +209,10 @@ struct Config {
   int64_t cluster_announce_port;
   int64_t cluster_announce_tls_port;
   int64_t cluster_announce_bus_port;
+  std::string cluster_announce_client_ipv4;  // what clients are told, as in Valkey
+  std::string cluster_announce_client_ipv6;
+  int64_t cluster_announce_client_port;
+  int64_t cluster_announce_client_tls_port;
   EndpointType cluster_preferred_endpoint_type;
 
   // Directives that only a file or the command line can give.

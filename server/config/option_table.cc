@@ -319,6 +319,10 @@ constexpr Option kOptions[] = {
     Int<&Config::cluster_announce_port>("cluster-announce-port", "0", 0, 65535),
     Int<&Config::cluster_announce_tls_port>("cluster-announce-tls-port", "0", 0, 65535),
     Int<&Config::cluster_announce_bus_port>("cluster-announce-bus-port", "0", 0, 65535),
+    String<&Config::cluster_announce_client_ipv4>("cluster-announce-client-ipv4", "", kEmptyIsUnset, {}, RefuseIpv4),
+    String<&Config::cluster_announce_client_ipv6>("cluster-announce-client-ipv6", "", kEmptyIsUnset, {}, RefuseIpv6),
+    Int<&Config::cluster_announce_client_port>("cluster-announce-client-port", "0", 0, 65535),
+    Int<&Config::cluster_announce_client_tls_port>("cluster-announce-client-tls-port", "0", 0, 65535),
     Enum<&Config::cluster_preferred_endpoint_type>("cluster-preferred-endpoint-type", "ip", kEndpointChoices),
 
     // Access control

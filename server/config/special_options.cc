@@ -1,5 +1,6 @@
 #include "server/config/special_options.h"
 
+#include <arpa/inet.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,6 +17,11 @@
 
 namespace tessera::config {
 namespace {
+
+bool IsAddress(int family, std::string_view text) {
+  unsigned char buffer[sizeof(in6_addr)];
+  return inet_pton(family, std::string(text).c_str(), buffer) == 1;
+}
 
 using Lines = std::vector<SpecialKind::Line>;
 using protocol::EqualsIgnoreCase;
@@ -340,6 +346,14 @@ std::string_view RefuseHostname(std::string_view value) {
     }
   }
   return "";
+}
+
+std::string_view RefuseIpv4(std::string_view value) {
+  return value.empty() || IsAddress(AF_INET, value) ? "" : "Invalid IPv4 address";
+}
+
+std::string_view RefuseIpv6(std::string_view value) {
+  return value.empty() || IsAddress(AF_INET6, value) ? "" : "Invalid IPv6 address";
 }
 
 std::string_view RefuseHumanNodename(std::string_view value) {

@@ -19,6 +19,8 @@ std::string_view RefuseAppendFilename(std::string_view value);
 std::string_view RefuseAppendDirname(std::string_view value);
 std::string_view RefuseHostname(std::string_view value);
 std::string_view RefuseHumanNodename(std::string_view value);
+std::string_view RefuseIpv4(std::string_view value);
+std::string_view RefuseIpv6(std::string_view value);
 std::string_view RefuseProcTitleTemplate(std::string_view value);
 std::string_view RefuseOomScoreAdjValues(std::string_view value);
 

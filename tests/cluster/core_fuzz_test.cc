@@ -181,7 +181,7 @@ TEST(Core, StaysConsistentAmongLiars) {
       if (step % 20) continue;
       ExpectConsistent(liar.core());
       if (testing::Test::HasFatalFailure()) return;
-      liar.core().NodesText(0, false);
+      liar.core().NodesText(0, {});
     }
   }
 }

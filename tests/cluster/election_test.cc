@@ -173,7 +173,7 @@ TEST(Election, DoesNotStandWhenToldNotTo) {
   options.replica_no_failover = true;
   ReplicaOfFailed b(options);
   EXPECT_TRUE(b.RunUntilRequest().empty());
-  EXPECT_NE(b.core->NodesText(b.now, false).find("myself,slave,nofailover"), std::string::npos);
+  EXPECT_NE(b.core->NodesText(b.now, {}).find("myself,slave,nofailover"), std::string::npos);
 }
 
 TEST(Election, DoesNotStandForAPrimaryWithoutSlots) {

@@ -76,7 +76,7 @@ struct Net {
 TEST(Handshake, MakesTwoNodesKnowEachOtherByTheirRealIds) {
   Net net(2);
   net.Meet(0, 1);
-  EXPECT_NE(net.core(0).NodesText(net.now, false).find(":7000@17000 handshake - 0 0 0 disconnected"),
+  EXPECT_NE(net.core(0).NodesText(net.now, {}).find(":7000@17000 handshake - 0 0 0 disconnected"),
             std::string::npos);
   EXPECT_EQ(net.core(0).StateText().find("handshake"), std::string::npos) << "temporary names are not saved";
   net.Run(3000);
@@ -103,7 +103,7 @@ TEST(Handshake, SpreadsByGossip) {
   Net net(5);
   for (size_t i = 1; i < 5; ++i) net.Meet(i - 1, i);
   net.Run(5000);
-  for (size_t i = 0; i < 5; ++i) EXPECT_EQ(net.core(i).nodes().size(), 5u) << net.core(i).NodesText(net.now, false);
+  for (size_t i = 0; i < 5; ++i) EXPECT_EQ(net.core(i).nodes().size(), 5u) << net.core(i).NodesText(net.now, {});
 }
 
 TEST(Handshake, WithItselfEndsQuietly) {
@@ -245,7 +245,7 @@ TEST(Address, IsGivenUpWhenAnotherNodeAnswersThere) {
   EXPECT_TRUE(b.View('b').is(kNoAddress));
   EXPECT_EQ(b.View('b').outbound, 0u);
   EXPECT_TRUE(Has<CloseLink>(effects));
-  EXPECT_NE(b.core->NodesText(b.now, false).find(IdText('b') + " :0@0 master,noaddr"), std::string::npos);
+  EXPECT_NE(b.core->NodesText(b.now, {}).find(IdText('b') + " :0@0 master,noaddr"), std::string::npos);
   b.Deliver(b.From('b'), "10.6.6.6");
   EXPECT_FALSE(b.View('b').is(kNoAddress));
   EXPECT_EQ(b.View('b').endpoint.ip, "10.6.6.6");
@@ -307,6 +307,24 @@ TEST(Ping, ExtensionsGoToWhoeverUnderstandsThem) {
   EXPECT_EQ(x.hostname, "host-a");
   EXPECT_EQ(x.human_nodename, "blue");
   EXPECT_EQ(x.shard_id, Id('a'));
+}
+
+TEST(Ping, TellsAndLearnsWhatClientsAreTold) {
+  Options options = Bench::DefaultOptions();
+  options.announced.client = {.ipv4 = "203.0.113.7", .port = 30001};
+  Bench b(SixNodes('a'), options);
+  Message ping = b.From('c');
+  std::get<GossipBody>(ping.body).extensions.client = {.ipv6 = "2001:db8::7", .port = 30003};
+  const auto pongs = b.SentOf(b.Deliver(ping), MessageType::kPong);
+  ASSERT_EQ(pongs.size(), 1u);
+  EXPECT_EQ(std::get<GossipBody>(pongs[0].message.body).extensions.client, options.announced.client);
+  EXPECT_EQ(pongs[0].message.header.port, 7000) << "peers go on using the real port";
+  const Endpoint& c = b.core->Find(IdText('c'))->endpoint;
+  EXPECT_EQ(c.client.ipv6, "2001:db8::7");
+  EXPECT_EQ(PortFor(c, {}), 30003);
+  EXPECT_EQ(IpFor(c, {}), c.ip);
+  b.Deliver(b.From('c'));
+  EXPECT_EQ(b.core->Find(IdText('c'))->endpoint.client, ClientEndpoint()) << "what a sender does not say it does not have";
 }
 
 TEST(Ping, OfAReplicaSpeaksForItsPrimary) {
@@ -381,7 +399,7 @@ TEST(Core, IsTheSameAgainFromTheSameSeed) {
     for (size_t i = 1; i < 4; ++i) net.Meet(0, i);
     net.Run(5000);
     std::string all;
-    for (auto& host : net.hosts) all += host.core->NodesText(net.now, false) + host.core->InfoText(net.now);
+    for (auto& host : net.hosts) all += host.core->NodesText(net.now, {}) + host.core->InfoText(net.now);
     return all;
   };
   EXPECT_EQ(life(), life());

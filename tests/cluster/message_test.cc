@@ -238,6 +238,32 @@ TEST(Message, AllExtensionsAreAlignedAndSurvive) {
   EXPECT_EQ(Encode(m), bytes);
 }
 
+TEST(Message, ClientAddressesTravelAsInValkey) {
+  Message m = FullPing();
+  const std::string without = Encode(m);
+  std::get<GossipBody>(m.body).extensions.client = {
+      .ipv4 = "203.0.113.7", .ipv6 = "2001:db8::7", .port = 30001, .tls_port = 30002};
+  const std::string bytes = Encode(m);
+  const std::string expected(
+      "\0\0\0\x18\0\4\0\0" "203.0.113.7\0\0\0\0\0"
+      "\0\0\0\x18\0\5\0\0" "2001:db8::7\0\0\0\0\0"
+      "\0\0\0\x10\0\6\0\0\x75\x31\0\0\0\0\0\0"
+      "\0\0\0\x10\0\7\0\0\x75\x32\0\0\0\0\0\0",
+      24 + 24 + 16 + 16);
+  EXPECT_EQ(bytes.substr(without.size()), expected);
+  const Message decoded = MustDecode(bytes);
+  EXPECT_EQ(std::get<GossipBody>(decoded.body).extensions.client, std::get<GossipBody>(m.body).extensions.client);
+}
+
+TEST(Message, WhatIsNoAddressIsNoClientAddress) {
+  // Redis 8 sends a secret under the number of Valkey's IPv4 address.
+  Message m = FullPing();
+  for (const char* text : {"5821d5d759d0918f6e4c71e04bb5c901d8c8893e", "banana", "::1", "1.2.3"}) {
+    std::get<GossipBody>(m.body).extensions.client.ipv4 = text;
+    EXPECT_EQ(std::get<GossipBody>(MustDecode(Encode(m)).body).extensions.client, ClientEndpoint()) << text;
+  }
+}
+
 TEST(Message, ExtensionTypesOfNewerVersionsAreSkipped) {
   std::string bytes = Encode(FullPing());
   size_t hostname = 2256 + 104;

@@ -37,11 +37,30 @@ TEST(NodesConf, WritesHostnamesHumanNamesAndOpenSlots) {
   EXPECT_EQ(text.substr(0, text.find('\n')),
             kA + " 10.0.0.97:7000@17000,host-a.example,tls-port=0,nodename=blue,shard-id=" + kA +
                 " myself,master - 0 0 7 connected 0-1 [1->-" + kB + "] [2-<-" + kB + "]");
-  std::string nodes = b.core->NodesText(b.now, false);
+  std::string nodes = b.core->NodesText(b.now, {});
   EXPECT_NE(nodes.find(kA + " 10.0.0.97:7000@17000,host-a.example myself,master - 0 0 7 connected 0-1 [1->-"),
             std::string::npos)
       << nodes;
   EXPECT_NE(nodes.find(kB + " 10.0.0.98:7000@17000 master - "), std::string::npos) << nodes;
+}
+
+TEST(NodesConf, ClientsAreToldOtherAddressesThanPeers) {
+  Options options = Bench::DefaultOptions();
+  options.announced.client = {.ipv4 = "203.0.113.7", .ipv6 = "2001:db8::7", .port = 30001, .tls_port = 30002};
+  Bench b({{'a', "master", '-', 7, "0-1"}, {'b', "master", '-', 8, "2-3"}}, options);
+  const std::string text = b.core->StateText();
+  EXPECT_EQ(text.substr(0, text.find('\n')),
+            kA + " 10.0.0.97:7000@17000,,tls-port=0,client-ipv4=203.0.113.7,client-ipv6=2001:db8::7,client-tcp-port=30001,"
+                 "client-tls-port=30002,shard-id=" + kA + " myself,master - 0 0 7 connected 0-1");
+  const NodeView& me = b.core->me();
+  EXPECT_EQ(b.core->NodeLine(me, {}).substr(41, 25), "203.0.113.7:30001@17000 m");
+  EXPECT_EQ(b.core->NodeLine(me, {.ipv6 = true}).substr(41, 25), "2001:db8::7:30001@17000 m");
+  EXPECT_EQ(b.core->NodeLine(me, {.tls = true}).substr(41, 25), "203.0.113.7:30002@17000 m");
+  EXPECT_EQ(b.core->NodeLine(*b.core->Find(kB), {}).substr(41, 20), "10.0.0.98:7000@17000");
+  std::string error;
+  auto again = Core::Load(options, 9, b.now, text, &error);
+  ASSERT_TRUE(again) << error;
+  EXPECT_EQ(again->StateText(), text);
 }
 
 TEST(NodesConf, ReadsWhatItWrote) {

@@ -44,7 +44,7 @@ class Life {
       for (int n = 0; n < world_.size(); ++n)
         if (world_.IsAlive(n))
           fmt::print("---- n{}\n{}{}", n, world_.core(n).InfoText(world_.LocalTime(n)),
-                     world_.core(n).NodesText(world_.LocalTime(n), false));
+                     world_.core(n).NodesText(world_.LocalTime(n), {}));
     LifeResult r;
     r.violation = world_.violation();
     r.shape = shape_;
