@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <iostream>
@@ -91,7 +92,8 @@ int main(int argc, char** argv) {
   const tessera::config::LoadHooks hooks{
       .read_stdin = [] { return std::string(std::istreambuf_iterator<char>(std::cin), {}); },
       .is_command = [&](std::string_view name) { return commands.FindTop(name) != nullptr; }};
-  const auto command_line = tessera::config::ParseCommandLine(args);
+  auto command_line = tessera::config::ParseCommandLine(args);
+  if (const char* defaults = std::getenv("TESSERA_DEFAULTS")) command_line.defaults = defaults;
   if (auto fault = tessera::config::LoadConfig(options, command_line, hooks)) {
     fmt::print(stderr, "{}\n", fault->Message(fmt::format("Tessera {}", TESSERA_VERSION)));
     return 1;

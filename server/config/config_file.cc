@@ -264,6 +264,7 @@ std::string LoadFault::Message(std::string_view server_and_version) const {
 std::optional<LoadFault> LoadConfig(Options& options, const CommandLine& command_line, const LoadHooks& hooks) {
   Loader loader(options, hooks);
   std::optional<LoadFault> fault;
+  if ((fault = loader.LoadText("TESSERA_DEFAULTS", command_line.defaults, 1))) return fault;
   if (!command_line.file.empty()) {
     std::error_code error;
     const std::string path = std::filesystem::absolute(command_line.file, error).lexically_normal().string();

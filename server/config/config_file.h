@@ -4,6 +4,8 @@
 // have wildcards and reads the file in that place. Later lines win. "-" reads standard input behind the file. What
 // follows "--" on the command line is read as if appended to the file: an option takes the next word whatever it is,
 // then all words up to the next that begins with "--".
+// An image or unit may have defaults of its own: lines of the same form in the environment variable TESSERA_DEFAULTS, read
+// before everything else.
 #pragma once
 
 #include <functional>
@@ -17,6 +19,7 @@
 namespace tessera::config {
 
 struct CommandLine {
+  std::string defaults;  // TESSERA_DEFAULTS, set by main
   std::string file;  // as given, empty if none
   bool from_stdin = false;
   std::string directives;  // a line per option, as in a file

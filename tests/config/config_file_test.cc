@@ -61,6 +61,19 @@ TEST_F(ConfigFile, LaterLinesWinAndTheCommandLineIsLast) {
   EXPECT_EQ(options_.config_file(), path);
 }
 
+TEST_F(ConfigFile, DefaultsOfAnImageComeBeforeEverythingElse) {
+  auto command_line = ParseCommandLine(std::vector<std::string_view>{"--timeout", "3"});
+  command_line.defaults = "protected-mode no\ntimeout 7\n";
+  ASSERT_FALSE(LoadConfig(options_, command_line, {}));
+  EXPECT_FALSE(config().protected_mode);
+  EXPECT_EQ(config().timeout, 3);
+  command_line.file = Write("a.conf", "protected-mode yes\n");
+  ASSERT_FALSE(LoadConfig(options_, command_line, {}));
+  EXPECT_TRUE(config().protected_mode);
+  command_line.defaults = "port 1\nbanana";
+  EXPECT_EQ(LoadConfig(options_, command_line, {})->file, "TESSERA_DEFAULTS");
+}
+
 TEST_F(ConfigFile, StandardInputFollowsTheFile) {
   const std::string path = Write("a.conf", "port 1000\n");
   ASSERT_FALSE(Load({path, "--timeout", "1", "-"}, "port 2000\ntimeout 9\n"));
