@@ -14,7 +14,7 @@ _FIRST, _LAST, _BUS_OFFSET = 11000, 20999, 10000
 _locks = []
 
 
-def _bindable(port):
+def bindable(port):
     for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
         try:
             with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -41,7 +41,7 @@ def free_port():
         except OSError:
             lock.close()
             continue
-        if _bindable(port) and _bindable(port + _BUS_OFFSET):
+        if bindable(port) and bindable(port + _BUS_OFFSET):
             _locks.append(lock)
             return port
         lock.close()

@@ -194,6 +194,7 @@ def converse(arguments, dialogue, timeout_s=120.0):
     """Runs a tool on a terminal and types an answer at each prompt, as a person would: dialogue is [(prompt, answer)].
 
     Tools that read a question's answer with one read() lose the later ones when all are piped in at once.
+    `timeout_s` is how long the tool may be silent.
     """
     terminal, inner = pty.openpty()
     process = subprocess.Popen(
@@ -216,6 +217,7 @@ def converse(arguments, dialogue, timeout_s=120.0):
             if not data:
                 break
             output += data
+            deadline = time.monotonic() + timeout_s
             while dialogue and (found := output.find(dialogue[0][0], seen)) >= 0:
                 seen = found + len(dialogue[0][0])
                 os.write(terminal, dialogue.pop(0)[1] + b"\n")
