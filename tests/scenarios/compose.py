@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""conf/compose.yaml and conf/compose.host.yaml as users start them, and clients outside that follow redirections.
+
+Takes docker compose or podman-compose. Ends with 77 where containers cannot run, and says why.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from support.cluster import parse_nodes
+from support.cluster_client import ClusterClient
+from support.containers import Engine
+from support.ports import bindable
+from support.process import run
+from support.resp import Client, ProtocolViolation, ReplyError, parse_info
+from support.scenario import ROOT, case, equal, main
+from support.wait import eventually
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--image", help="an image that is there already")
+
+PORTS = range(6381, 6387)
+engine = Engine()
+built = None
+
+
+def compose_command():
+    if engine.command == "docker":
+        try:
+            run(["docker", "compose", "version"])
+            return ["docker", "compose"]
+        except AssertionError:
+            return None
+    return ["podman-compose"] if shutil.which("podman-compose") else None
+
+
+def skip(reason):
+    print(f"skipped: {reason}")
+    sys.exit(77)
+
+
+def ready():
+    for port in PORTS:
+        with Client(port, timeout_s=5) as client:
+            if parse_info(client.ok("CLUSTER", "INFO"))["cluster_state"] != "ok":
+                return False
+            nodes = parse_nodes(client.ok("CLUSTER", "NODES")).values()
+            if sum("slave" in node.flags for node in nodes) != 3:
+                return False
+            replication = client.info("replication")
+            if replication["role"] == "slave" and replication["master_link_status"] != "up":
+                return False
+    return True
+
+
+def up_and_down(options, file, check_nodes):
+    global built
+    command = compose_command()
+    if engine.unusable or command is None:
+        skip(engine.unusable or f"{engine.command} has no compose here")
+    busy = [port for port in PORTS if not bindable(port)]
+    if busy:
+        skip(f"the ports of the compose file are taken: {busy}")
+    if built is None:
+        built = options.image or engine.build(options.server)
+    project = f"{engine.prefix}compose"
+    compose = [*command, "-p", project, "-f", os.path.join(ROOT, "conf", file)]
+    os.environ["TESSERA_IMAGE"] = built
+    try:
+        run([*compose, "up", "-d"], timeout_s=300)
+        eventually(ready, 120, "the cluster is ok for clients outside", ignore=(OSError, ReplyError, ProtocolViolation))
+        with Client(PORTS[0]) as client:
+            nodes = parse_nodes(client.ok("CLUSTER", "NODES"))
+            check_nodes(nodes)
+            slots = client.ok("CLUSTER", "SLOTS")
+            equal(sorted({n[1] for r in slots for n in r[2:]}), list(PORTS), "ports in CLUSTER SLOTS")
+            equal({n[0] for r in slots for n in r[2:]}, {b"127.0.0.1"}, "addresses in CLUSTER SLOTS")
+        # With its own eyes redis-cli finds everything from one address.
+        for key in ("k1", "k2", "k3", "k4"):
+            equal(run(["redis-cli", "-c", "-p", PORTS[0], "set", key, "v"]).strip(), "OK")
+        client = ClusterClient([PORTS[3]])
+        for index in range(200):
+            equal(client("SET", f"key:{index}", index), b"OK")
+        client.close()
+        # The nodes find each other's data where peers are, not where clients are sent.
+        for node in range(1, 7):
+            engine("exec", container(project, f"node-{node}"), "tessera-health", "ready")
+        # Once more on the same volumes: joined already, and the keys are there.
+        run([*compose, "down"], timeout_s=300)
+        run([*compose, "up", "-d"], timeout_s=300)
+        eventually(ready, 120, "the cluster is ok again", ignore=(OSError, ReplyError, ProtocolViolation))
+        client = ClusterClient([PORTS[0]])
+        for index in range(200):
+            equal(client("GET", f"key:{index}"), str(index).encode())
+        client.close()
+    except Exception:
+        for node in range(1, 7):
+            print("".join(f"node-{node}: {line}\n" for line in engine.logs(container(project, f"node-{node}")).splitlines()[-10:]))
+        print(engine.logs(container(project, "creator")))
+        raise
+    finally:
+        run([*compose, "down", "-v"], timeout_s=300, check=False)
+
+
+def container(project, service):
+    names = engine("ps", "-a", "--format", "{{.Names}}").split()
+    return next((n for n in names if n.startswith(project) and service in n), service)
+
+
+@case
+def on_a_bridge(options):
+    def check(nodes):
+        equal(sorted(n.port for n in nodes.values()), list(PORTS))
+        equal({n.host for n in nodes.values()}, {"127.0.0.1"})
+        equal({n.bus_port for n in nodes.values()}, {16379}, "the bus is the peers' own")
+        equal(sorted(n.hostname for n in nodes.values()), [f"node-{i}" for i in range(1, 7)])
+
+    up_and_down(options, "compose.yaml", check)
+
+
+@case
+def on_the_host(options):
+    def check(nodes):
+        equal(sorted(n.port for n in nodes.values()), list(PORTS))
+        equal(sorted(n.bus_port for n in nodes.values()), [p + 10000 for p in PORTS])
+
+    up_and_down(options, "compose.host.yaml", check)
+
+
+if __name__ == "__main__":
+    main(parser)
