@@ -131,6 +131,11 @@ TEST(Stream, TellsWhatWasEverAddedWhereNothingIsMissing) {
   EXPECT_TRUE(stream.MayHaveGapsFrom({3, 0}));
   EXPECT_FALSE(stream.MayHaveGapsFrom({4, 0}));
   EXPECT_EQ(stream.CountEverAddedUpTo({1, 0}), kEntriesReadUnknown);
+  // What was deleted before the first entry is no gap.
+  EXPECT_EQ(stream.Trim({.by = StreamTrim::By::kId, .id_min = {4, 0}}), 2u);
+  EXPECT_FALSE(stream.MayHaveGapsFrom({1, 0}));
+  EXPECT_EQ(stream.CountEverAddedUpTo({1, 0}), 3);
+  EXPECT_EQ(stream.CountEverAddedUpTo({4, 0}), 4);
 }
 
 TEST(StreamGroup, DeliveriesChangeHandsAndGoWithTheirConsumer) {
