@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "server/commands/geo.h"
+#include "server/commands/partial_sort.h"
 #include "server/commands/table.h"
 
 namespace tessera {
@@ -224,9 +225,15 @@ void Search(CommandContext& ctx, Variant variant, Storing storing) {
     if (query.count != 0 && query.sorting == Sorting::kNo && !query.any) query.sorting = Sorting::kNearestFirst;
     if (query.sorting != Sorting::kNo) {
       const bool farthest_first = query.sorting == Sorting::kFarthestFirst;
-      std::stable_sort(hits.begin(), hits.end(), [farthest_first](const Hit& a, const Hit& b) {
+      const auto closer = [farthest_first](const Hit& a, const Hit& b) {
         return farthest_first ? a.distance_meters > b.distance_meters : a.distance_meters < b.distance_meters;
-      });
+      };
+      if (query.count != 0 && hits.size() > static_cast<uint64_t>(query.count)) {
+        PartialSort(hits.data(), hits.size(), static_cast<size_t>(query.count),
+                    [closer](const Hit& a, const Hit& b) { return closer(a, b) ? -1 : closer(b, a) ? 1 : 0; });
+      } else {
+        std::stable_sort(hits.begin(), hits.end(), closer);
+      }
     }
     if (query.count != 0 && hits.size() > static_cast<uint64_t>(query.count)) {
       hits.resize(static_cast<size_t>(query.count));

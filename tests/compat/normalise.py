@@ -398,7 +398,7 @@ EXPECTED = [
     (
         "SORT after an underflow",
         "SORT of the reference takes the range error of an earlier command's number for its own",
-        r"^SORT ",
+        r"^SORT(_RO)? ",
         r"^[*:]",
         r"^-ERR One or more scores can't be converted into double",
     ),
