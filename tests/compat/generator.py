@@ -114,7 +114,7 @@ class Generator:
             return self._unit([("SMEMBERS", words[1]), words, ("SMEMBERS", words[1]), ("DEL", words[1])], checks.popped)
         if name in READS_OF_FREE_ORDER and len(words) > 1:
             return self._unit([("OBJECT", "ENCODING", words[1]), words], checks.ordered_when_packed)
-        if (name in LEX or "BYLEX" in words) and len(words) > 1:
+        if (name in LEX or "BYLEX" in [str(word).upper() for word in words]) and len(words) > 1:
             # Between members of different scores the alphabet says nothing: all get the same.
             key = words[2] if name == "ZRANGESTORE" and len(words) > 2 else words[1]
             return self._unit([("ZUNIONSTORE", key, 1, key, "WEIGHTS", 0), words])

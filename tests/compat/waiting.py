@@ -24,6 +24,7 @@ sys.path.insert(0, os.path.join(HERE, ".."))
 import normalise
 from cases import split_line
 from pair import Side
+from sorted_set_stories import SORTED_SET_STORIES
 from stream_stories import STREAM_STORIES
 from support import process
 from support.resp import encode
@@ -377,7 +378,7 @@ def main():
     parser.add_argument("stories", nargs="*", help="names of stories (default: all)")
     options = parser.parse_args()
     failed = False
-    for stories, cluster in ((STORIES | STREAM_STORIES, False), (CLUSTER_STORIES, True)):
+    for stories, cluster in ((STORIES | SORTED_SET_STORIES | STREAM_STORIES, False), (CLUSTER_STORIES, True)):
         wanted = {name: story for name, story in stories.items() if not options.stories or name in options.stories}
         if not wanted:
             continue
