@@ -11,6 +11,7 @@ namespace tessera::persistence {
 namespace {
 
 constexpr uint64_t kManifestBytesMax = 1 << 20;
+constexpr uint64_t kSumEveryBytes = 4096;
 
 bool Names(const std::vector<AofPart>& parts, std::string_view name) {
   return std::any_of(parts.begin(), parts.end(), [&](const AofPart& part) { return part.name == name; });
@@ -56,9 +57,10 @@ Result<AofLog> AofLog::Open(FileSystem& file_system, AofPaths paths) {
     Result<bool> single = file_system.Exists(log.paths_.SingleFile());
     if (!single.ok()) return single.status();
     single_file_pending = *single;
-    if (!single_file_pending) {
-      if (Status status = log.CheckNoStrayIncrement(); !status.ok()) return status;
-    }
+  }
+  // A checksum proves that a manifest is complete.
+  if (!log.manifest_.has_checksum && !single_file_pending) {
+    if (Status status = log.CheckNoStrayIncrement(); !status.ok()) return status;
   }
   if (single_file_pending) {
     if (Status status = log.TakeOverSingleFile(); !status.ok()) return status;
@@ -69,18 +71,21 @@ Result<AofLog> AofLog::Open(FileSystem& file_system, AofPaths paths) {
   return log;
 }
 
-// Appends start only after the manifest is stored, so an increment with contents but without manifest means that the
-// manifest was lost. Starting afresh would overwrite the data.
+// Appends start only after the manifest is stored, so an increment with contents that comes after those in the manifest
+// means that the manifest, or its end, was lost. Going on without it would lose the data silently.
 Status AofLog::CheckNoStrayIncrement() {
   Result<std::vector<std::string>> names = file_system_->List(paths_.Directory());
   if (!names.ok()) return names.status().code() == ENOENT ? Status() : names.status();
+  const uint64_t last = manifest_.increments.empty() ? 0 : manifest_.increments.back().sequence;
   for (const std::string& name : *names) {
-    if (!name.starts_with(paths_.append_file_name + ".") || !name.ends_with(".incr.aof")) continue;
+    const std::optional<uint64_t> sequence = AofIncrementSequence(paths_.append_file_name, name);
+    if (!sequence || *sequence <= last || Names(manifest_.history, name)) continue;
     Result<uint64_t> size = file_system_->FileSize(paths_.Part(name));
     if (!size.ok()) return size.status();
     if (*size == 0) continue;
     return Status::Invalid(
-        fmt::format("holds data, but {} is missing: restore the manifest or move the files away", paths_.Manifest()),
+        fmt::format("holds data, but {} {}: restore the manifest or move the file away", paths_.Manifest(),
+                    manifest_.empty() ? "is missing" : "does not name it"),
         paths_.Part(name));
   }
   return {};
@@ -197,6 +202,7 @@ Status AofLog::StartAppending(std::string_view base, AofBaseFormat format) {
     if (Status status = file->Append(base); !status.ok()) return status;
     if (Status status = file->Commit(); !status.ok()) return status;
     next.base = *part;
+    next.base->bytes_min = base.size();
   }
   bool create = manifest_.increments.empty();
   if (create) {
@@ -218,12 +224,18 @@ Status AofLog::StartAppending(std::string_view base, AofBaseFormat format) {
   manifest_ = std::move(next);
   // Again: loading may have cut off a torn end since Open.
   if (Status status = MeasureParts(); !status.ok()) return status;
-  file_ = std::move(*file);
-  file_bytes_ = *size;
-  earlier_bytes_ -= file_bytes_;
-  tail_broken_ = false;
+  earlier_bytes_ -= *size;
+  Take(std::move(*file), *size);
   synced_offset_ = appended_offset_;
   return {};
+}
+
+void AofLog::Take(std::unique_ptr<File> file, uint64_t bytes) {
+  file_ = std::move(file);
+  file_bytes_ = bytes;
+  tail_broken_ = false;
+  sum_ = AofSum(bytes);
+  sum_begun_ = bytes == 0;
 }
 
 Status AofLog::StopAppending() {
@@ -248,6 +260,9 @@ Status AofLog::Append(std::string_view bytes) {
   if (tail_broken_) {
     if (Status status = RepairTail(); !status.ok()) return status;
   }
+  if (!sum_begun_) {
+    if (Status status = AppendSum(); !status.ok()) return status;
+  }
   if (Status status = file_->Append(bytes); !status.ok()) {
     tail_broken_ = true;
     static_cast<void>(RepairTail());
@@ -255,15 +270,45 @@ Status AofLog::Append(std::string_view bytes) {
   }
   file_bytes_ += bytes.size();
   appended_offset_ += bytes.size();
+  sum_.Add(bytes);
+  if (sum_.length() >= kSumEveryBytes) Seal();
   return {};
+}
+
+// Checksum lines are none of the bytes that callers count.
+Status AofLog::AppendSum() {
+  const std::string line = sum_.Line();
+  if (Status status = file_->Append(line); !status.ok()) {
+    tail_broken_ = true;
+    static_cast<void>(RepairTail());
+    return status;
+  }
+  file_bytes_ += line.size();
+  sum_ = AofSum(file_bytes_);
+  sum_begun_ = true;
+  return {};
+}
+
+void AofLog::Seal() {
+  // A disk that refuses will be noticed by the next append; the line is tried again then.
+  if (appending() && !tail_broken_ && sum_.length() > 0) static_cast<void>(AppendSum());
 }
 
 Status AofLog::Sync() {
   assert(appending());
+  Seal();
   AofSyncPoint point = SyncPoint();
   Status status = point.file->Sync();
   if (status.ok()) MarkSynced(point);
   return status;
+}
+
+Status AofLog::StillThere() {
+  assert(appending());
+  Result<bool> named = file_->HasName();
+  if (!named.ok()) return named.status();
+  if (*named) return {};
+  return Status::FromErrno(ENOENT, "go on with", detached_ ? DetachedIncrementPath() : paths_.Part(manifest_.increments.back().name));
 }
 
 void AofLog::MarkSynced(const AofSyncPoint& point) { synced_offset_ = std::max(synced_offset_, point.offset); }
@@ -285,9 +330,7 @@ Result<std::shared_ptr<File>> AofLog::StartRewrite() {
   if (!appending()) {
     Result<std::unique_ptr<File>> file = file_system_->Open(DetachedIncrementPath(), OpenMode::kCreate);
     if (!file.ok()) return file.status();
-    file_ = std::move(*file);
-    file_bytes_ = 0;
-    tail_broken_ = false;
+    Take(std::move(*file), 0);
     synced_offset_ = appended_offset_;
     detached_ = true;
   } else if (file_bytes_ > 0) {  // an empty increment serves as the new one: failing rewrites do not pile up files
@@ -296,6 +339,7 @@ Result<std::shared_ptr<File>> AofLog::StartRewrite() {
     Result<std::unique_ptr<File>> file = file_system_->Open(paths_.Part(part->name), OpenMode::kCreate);
     if (!file.ok()) return file.status();
     AofManifest next = manifest_;
+    next.increments.back().bytes_min = file_bytes_;
     next.increments.push_back(*part);
     Status status;
     Stored stored = StoreManifest(next, &status);
@@ -307,8 +351,8 @@ Result<std::shared_ptr<File>> AofLog::StartRewrite() {
       return status;
     }
     manifest_ = std::move(next);
-    file_ = std::move(*file);
-    earlier_bytes_ += std::exchange(file_bytes_, 0);
+    earlier_bytes_ += file_bytes_;
+    Take(std::move(*file), 0);
   }
   rewrite_file_ = std::move(*base);
   return rewrite_file_;
@@ -327,6 +371,7 @@ Status AofLog::FinishRewrite(AofBaseFormat format) {
   if (!base.ok()) return give_up(base.status());
   AofManifest next;
   next.base = *base;
+  next.base->bytes_min = *base_bytes;
   next.history = manifest_.history;
   if (manifest_.base) next.history.push_back(*manifest_.base);
   next.history.insert(next.history.end(), manifest_.increments.begin(), manifest_.increments.end());

@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "persistence/aof_manifest.h"
+#include "persistence/aof_sum.h"
 #include "persistence/file_system.h"
 
 namespace tessera::persistence {
@@ -74,6 +75,10 @@ class AofLog {
   // append. The same bytes may be tried again.
   Status Append(std::string_view bytes);
   Status Sync();  // on this thread
+  // Covers what was appended by a checksum line (aof_sum.h); done by itself every few kilobytes and before a Sync here.
+  void Seal();
+  // Fails when somebody removed the file that is appended to: what goes there would never be found again.
+  Status StillThere();
   AofSyncPoint SyncPoint() const { return {file_, appended_offset_}; }
   void MarkSynced(const AofSyncPoint& point);
   uint64_t appended_offset() const { return appended_offset_; }
@@ -109,6 +114,8 @@ class AofLog {
   Result<AofPart> NewBase(AofBaseFormat format);
   Result<AofPart> NewIncrement();
   Status RepairTail();
+  Status AppendSum();
+  void Take(std::unique_ptr<File> file, uint64_t bytes);
   std::string RewritePath() const;
   std::string DetachedIncrementPath() const;
 
@@ -118,6 +125,8 @@ class AofLog {
   std::shared_ptr<File> file_;  // the last increment; set while appending
   uint64_t file_bytes_ = 0;     // its good size
   bool tail_broken_ = false;    // bytes of a failed append may follow
+  AofSum sum_;                  // of file_
+  bool sum_begun_ = false;      // otherwise a line must say first that nothing is known of what stands before
   uint64_t earlier_bytes_ = 0;  // of the other increments
   uint64_t base_bytes_ = 0;
   uint64_t appended_offset_ = 0;

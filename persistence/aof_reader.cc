@@ -31,13 +31,36 @@ void AofReader::Feed(std::string_view bytes) {
 void AofReader::ForgetConsumed() {
   // Moving the rest only when it is the smaller part keeps the total cost linear.
   if (position_ == 0 || position_ < buffer_.size() / 2) return;
+  SumUpTo(position_);
   buffer_.erase(0, position_);
   if (buffer_.capacity() > kKeptCapacityBytes && buffer_.size() < kKeptCapacityBytes / 2) buffer_.shrink_to_fit();
   base_offset_ += position_;
   scan_ -= position_;
+  summed_ -= position_;
   line_scan_ -= std::min(line_scan_, position_);
   for (Argument& argument : arguments_) argument.begin -= position_;
   position_ = 0;
+}
+
+void AofReader::SumUpTo(size_t end) {
+  if (end <= summed_) return;
+  sum_.Add(std::string_view(buffer_).substr(summed_, end - summed_));
+  summed_ = end;
+}
+
+// `line` begins at scan_; with its LF.
+AofRead AofReader::CheckSum(std::string_view line) {
+  SumUpTo(scan_);
+  const auto verdict = line.ends_with("\r\n") ? sum_.Judge(line.substr(0, line.size() - 2)) : AofSum::Verdict::kMalformed;
+  if (verdict == AofSum::Verdict::kMalformed) return Fail(scan_, "a checksum line is damaged");
+  if (verdict == AofSum::Verdict::kWrong) {
+    std::string reason = fmt::format("the checksum of bytes {} to {} does not match: one of them is damaged",
+                                     sum_.begin(), base_offset_ + scan_);
+    return Fail(scan_, std::move(reason));
+  }
+  summed_ = scan_ + line.size();
+  sum_ = AofSum(base_offset_ + summed_);
+  return AofRead::kCommand;
 }
 
 AofRead AofReader::Fail(size_t at, std::string reason) {
@@ -80,6 +103,8 @@ AofRead AofReader::Next() {
         if (buffer_.size() - scan_ > kAnnotationBytesMax) return Fail(scan_, "an annotation without end");
         return AofRead::kNeedMore;
       }
+      const std::string_view line = std::string_view(buffer_).substr(scan_, end + 1 - scan_);
+      if (line.starts_with(kAofSumMark) && CheckSum(line) == AofRead::kError) return AofRead::kError;
       position_ = scan_ = end + 1;
       if (!in_transaction_) safe_offset_ = base_offset_ + scan_;
       continue;

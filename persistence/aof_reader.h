@@ -1,6 +1,6 @@
 // Decodes the commands of an AOF file, pushed in pieces of any size:
 //   command    = "*" count CRLF ("$" length CRLF bytes CRLF){count}
-//   annotation = "#" text CRLF          (skipped)
+//   annotation = "#" text CRLF          (checksum lines are checked, see aof_sum.h; others are skipped)
 // It tells an incomplete end, which a crash leaves, from bytes that are wrong. Memory follows the bytes received.
 #pragma once
 
@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "persistence/aof_sum.h"
+
 namespace tessera::persistence {
 
 enum class AofRead { kCommand, kNeedMore, kError };
@@ -17,7 +19,8 @@ enum class AofRead { kCommand, kNeedMore, kError };
 class AofReader {
  public:
   // `start_offset`: of the first byte fed, for the offsets reported (a tail behind an RDB preamble).
-  explicit AofReader(uint64_t start_offset = 0) : base_offset_(start_offset), safe_offset_(start_offset) {}
+  explicit AofReader(uint64_t start_offset = 0)
+      : base_offset_(start_offset), safe_offset_(start_offset), sum_(start_offset) {}
 
   void Feed(std::string_view bytes);
   // kError is final. On kNeedMore at the end of the input, the file ends cleanly if AtBoundary(), otherwise it is cut
@@ -35,6 +38,9 @@ class AofReader {
   // complete transaction.
   uint64_t safe_offset() const { return safe_offset_; }
 
+  // Everything before this is proven by checksum lines to be as it was written, or was before the first of them.
+  uint64_t checked_offset() const { return sum_.begin(); }
+
   // Of the byte that is wrong.
   uint64_t error_offset() const { return error_offset_; }
   const std::string& error_reason() const { return error_reason_; }
@@ -45,6 +51,8 @@ class AofReader {
   AofRead Fail(size_t at, std::string reason);
   AofRead FinishCommand();
   void ForgetConsumed();
+  AofRead CheckSum(std::string_view line);
+  void SumUpTo(size_t end);
 
   struct Argument {
     size_t begin;
@@ -67,6 +75,8 @@ class AofReader {
   uint64_t command_end_ = 0;
   bool in_transaction_ = false;
   uint64_t safe_offset_ = 0;
+  AofSum sum_;
+  size_t summed_ = 0;  // up to here the buffer is in sum_
   bool failed_ = false;
   uint64_t error_offset_ = 0;
   std::string error_reason_;

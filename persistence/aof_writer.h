@@ -36,6 +36,8 @@ class AofCommandWriter final : public SnapshotVisitor {
   void Consumer(const StreamConsumer& consumer) override;
   void ConsumerPending(StreamId id) override;
   void EndValue() override;
+  // No command is begun.
+  bool at_boundary() const { return batch_left_ == 0; }
 
  private:
   void Begin(const EntryHeader& header, uint64_t count);

@@ -37,6 +37,8 @@ class File {
   virtual Status Sync() = 0;
   virtual Result<uint64_t> Size() = 0;
   virtual Status Truncate(uint64_t size) = 0;
+  // False once it was removed from its directory.
+  virtual Result<bool> HasName() = 0;
 
   // Writes all bytes or fails; after a failure a prefix of them may be in the file.
   Status Append(std::string_view bytes);

@@ -63,7 +63,8 @@ class PosixFile final : public File {
   Status Sync() override {
     while (fdatasync(descriptor_.get()) != 0) {
       if (errno == EINTR) continue;
-      if (errno == EINVAL || errno == EROFS) return {};  // a pipe or device: nothing to make durable
+      // A pipe or device has nothing to make durable. EROFS is no excuse: a file system says it once it has given up.
+      if (errno == EINVAL) return {};
       return Status::FromErrno(errno, "sync", path_);
     }
     return {};
@@ -73,6 +74,12 @@ class PosixFile final : public File {
     struct stat info;
     if (fstat(descriptor_.get(), &info) != 0) return Status::FromErrno(errno, "stat", path_);
     return static_cast<uint64_t>(info.st_size);
+  }
+
+  Result<bool> HasName() override {
+    struct stat info;
+    if (fstat(descriptor_.get(), &info) != 0) return Status::FromErrno(errno, "stat", path_);
+    return info.st_nlink > 0;
   }
 
   Status Truncate(uint64_t size) override {
@@ -112,7 +119,7 @@ Status PosixFileSystem::SyncDirectory(const std::string& directory) {
   if (descriptor.get() < 0) return Status::FromErrno(errno, "open directory", directory);
   // Some file systems cannot sync directories and say EINVAL; nothing better can be done there.
   while (fsync(descriptor.get()) != 0) {
-    if (errno == EINVAL || errno == EROFS) return {};
+    if (errno == EINVAL) return {};
     if (errno != EINTR) return Status::FromErrno(errno, "sync directory", directory);
   }
   return {};

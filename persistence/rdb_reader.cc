@@ -6,8 +6,8 @@
 
 #include "fmt/core.h"
 #include "persistence/crc64.h"
-#include "persistence/quote.h"
 #include "persistence/rdb_cursor.h"
+#include "protocol/split_args.h"
 
 namespace tessera::persistence {
 namespace {
@@ -16,6 +16,11 @@ constexpr size_t kKeptCapacityBytes = 1 << 20;
 constexpr size_t kChecksumBytes = 8;
 constexpr size_t kKeyBytesShown = 128;
 constexpr std::string_view kDamaged = "the data is damaged: use a backup or a replica's copy";
+
+// A key as messages tell it.
+std::string Shown(std::string_view key) {
+  return protocol::Quoted(key.substr(0, kKeyBytesShown)) + (key.size() > kKeyBytesShown ? "..." : "");
+}
 
 enum ModulePart : uint64_t {
   kModuleEnd = 0,
@@ -90,7 +95,7 @@ RdbReader::Step RdbReader::Fail(uint64_t offset, std::string reason, std::string
 }
 
 const RdbError& RdbReader::RefuseValue(std::string reason, std::string advice) {
-  Fail(record_.offset, fmt::format("key {}: {}", Quoted(record_.entry.key, kKeyBytesShown), reason), std::move(advice));
+  Fail(record_.offset, fmt::format("key {}: {}", Shown(record_.entry.key), reason), std::move(advice));
   return error_;
 }
 
@@ -98,7 +103,7 @@ RdbError RdbReader::CutShort() const {
   uint64_t end = base_offset_ + buffer_.size();
   if (state_ == State::kHeader && end == 0) return {0, "the file is empty", std::string(kDamaged)};
   std::string inside;
-  if (state_ == State::kValue) inside = fmt::format("inside the value of key {}", Quoted(value_key_, kKeyBytesShown));
+  if (state_ == State::kValue) inside = fmt::format("inside the value of key {}", Shown(value_key_));
   std::string_view where = state_ == State::kValue      ? std::string_view(inside)
                            : state_ == State::kHeader   ? "in the header"
                            : state_ == State::kChecksum ? "before the checksum"
@@ -123,7 +128,7 @@ RdbReader::Step RdbReader::ReadHeader() {
   std::string_view bytes = std::string_view(buffer_).substr(position_);
   std::string_view magic = bytes.substr(0, kRdbMagic.size());
   if (magic != kRdbMagic.substr(0, magic.size())) {
-    return Fail(0, fmt::format("{} is not how an RDB file begins", Quoted(magic)), "check dir and dbfilename");
+    return Fail(0, fmt::format("{} is not how an RDB file begins", protocol::Quoted(magic)), "check dir and dbfilename");
   }
   if (bytes.size() < kRdbHeaderBytes) return Step::kNeedMore;
   int version = 0;
@@ -284,7 +289,7 @@ RdbReader::Step RdbReader::ReadEntry(uint8_t type, uint64_t start, bool take_val
   }
   if (!RdbCursor::Decode(value, &value_scratch_, &record_.value)) {
     return Fail(base_offset_ + value.position,
-                fmt::format("the compressed value of key {} is broken", Quoted(record_.entry.key, kKeyBytesShown)));
+                fmt::format("the compressed value of key {} is broken", Shown(record_.entry.key)));
   }
   pending_ = {};
   entry_pending_ = false;
@@ -293,7 +298,7 @@ RdbReader::Step RdbReader::ReadEntry(uint8_t type, uint64_t start, bool take_val
 }
 
 RdbReader::Step RdbReader::RefuseType(uint8_t type, uint64_t start, const RdbCursor& body) {
-  const std::string key = Quoted(record_.entry.key, kKeyBytesShown);
+  const std::string key = Shown(record_.entry.key);
   constexpr std::string_view kRemove = "remove such keys on the server that wrote it and save again";
   const std::string_view name = RdbTypeName(type);
   if (name.empty()) {
@@ -326,7 +331,7 @@ RdbReader::Step RdbReader::ReadValue(SnapshotVisitor* values) {
   record_.entry = value_entry_;
   if (step == RdbStep::kFailed) {
     return Fail(base_offset_ + value_.bad_position(),
-                fmt::format("key {} ({}, type {}): {}", Quoted(value_key_, kKeyBytesShown), RdbTypeName(value_type_),
+                fmt::format("key {} ({}, type {}): {}", Shown(value_key_), RdbTypeName(value_type_),
                             value_type_, value_.bad_reason()));
   }
   Consume(cursor.position());

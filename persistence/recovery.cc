@@ -11,6 +11,9 @@ namespace {
 
 constexpr size_t kChunkBytes = 256 << 10;
 constexpr std::string_view kUseCheckAof = "redis-check-aof shows where, and can cut the file there";
+constexpr std::string_view kUseCopy =
+    "use a copy of the file, a replica's data, or what redis-check-aof --fix leaves; if the file was edited by hand, remove "
+    "its lines that begin with #SUM:";
 
 }  // namespace
 
@@ -30,9 +33,15 @@ Result<RecoveryPlan> PlanRecovery(FileSystem& file_system, const RecoveryOptions
   bool single_file_pending = false;
   Result<AofManifest> manifest = ReadAofManifest(file_system, options.aof, &single_file_pending);
   if (!manifest.ok()) return manifest.status();
-  auto add = [&](RecoveryFile::Kind kind, const std::string& path) -> Status {
+  auto add = [&](RecoveryFile::Kind kind, const std::string& path, uint64_t bytes_min) -> Status {
     Result<uint64_t> bytes = file_system.FileSize(path);
     if (!bytes.ok()) return bytes.status();
+    if (*bytes < bytes_min) {
+      return Status::Invalid(fmt::format("ends at byte {}, but it had {} bytes when {} was written; use a copy of the file "
+                                         "or a replica's data",
+                                         *bytes, bytes_min, options.aof.Manifest()),
+                             path);
+    }
     plan.files.push_back({kind, path, *bytes, false});
     plan.bytes += *bytes;
     return {};
@@ -43,13 +52,14 @@ Result<RecoveryPlan> PlanRecovery(FileSystem& file_system, const RecoveryOptions
     single_file_pending = *single;
   }
   if (single_file_pending) {
-    if (Status status = add(RecoveryFile::Kind::kAofBase, options.aof.SingleFile()); !status.ok()) return status;
+    if (Status status = add(RecoveryFile::Kind::kAofBase, options.aof.SingleFile(), 0); !status.ok()) return status;
   } else if (manifest->base) {
-    Status status = add(RecoveryFile::Kind::kAofBase, options.aof.Part(manifest->base->name));
+    const AofPart& base = *manifest->base;
+    Status status = add(RecoveryFile::Kind::kAofBase, options.aof.Part(base.name), base.bytes_min);
     if (!status.ok()) return status;
   }
   for (const AofPart& part : manifest->increments) {
-    Status status = add(RecoveryFile::Kind::kAofIncrement, options.aof.Part(part.name));
+    Status status = add(RecoveryFile::Kind::kAofIncrement, options.aof.Part(part.name), part.bytes_min);
     if (!status.ok()) return status;
   }
   if (plan.files.empty() && rdb_bytes.ok()) plan.ignored_rdb = rdb_path;
@@ -113,7 +123,9 @@ Loaded DatasetLoader::OpenFile(SnapshotVisitor* values) {
   char magic[kRdbMagic.size()];
   Result<size_t> count = file_->ReadAt(0, magic);
   if (!count.ok()) return Fail(count.status());
-  if (file().kind == RecoveryFile::Kind::kRdb || std::string_view(magic, *count) == kRdbMagic) {
+  // A base whose name says that it is an image has to be one: read as commands, an empty one would pass for no data.
+  const bool named_image = file().kind == RecoveryFile::Kind::kAofBase && file().path.ends_with(".base.rdb");
+  if (file().kind == RecoveryFile::Kind::kRdb || named_image || std::string_view(magic, *count) == kRdbMagic) {
     rdb_.emplace(options_.rdb);
     phase_ = Phase::kRdb;
     return NextOfRdb(values);
@@ -179,7 +191,7 @@ Loaded DatasetLoader::NextCommand() {
           return CutTail("only zeroes follow, which a power cut leaves");
         }
         return Fail(Status::Invalid(
-            fmt::format("at byte {}: {}; {}", commands_->error_offset(), commands_->error_reason(), kUseCheckAof),
+            fmt::format("at byte {}: {}; {}", commands_->error_offset(), commands_->error_reason(), kUseCopy),
             file().path));
       case AofRead::kNeedMore: {
         Result<std::string_view> bytes = ReadMore();
@@ -217,9 +229,33 @@ Loaded DatasetLoader::EndOfFile() {
   return Loaded::kFileDone;
 }
 
+// Where a checksum line stands behind what looks like the torn end of the file: it is no end then.
+std::optional<uint64_t> DatasetLoader::FindSumFrom(uint64_t offset) {
+  constexpr size_t kLineBytesMax = 96;
+  std::string window;
+  while (true) {
+    Result<size_t> count = file_->ReadAt(offset + window.size(), chunk_);
+    if (!count.ok()) return std::nullopt;
+    window.append(chunk_.data(), *count);
+    for (size_t at = window.find(kAofSumMark); at != std::string::npos; at = window.find(kAofSumMark, at + 1)) {
+      if (LooksLikeAofSum(std::string_view(window).substr(at), offset + at)) return offset + at;
+    }
+    if (*count == 0) return std::nullopt;
+    const size_t gone = window.size() - std::min(window.size(), kLineBytesMax);
+    window.erase(0, gone);
+    offset += gone;
+  }
+}
+
 Loaded DatasetLoader::CutTail(std::string_view why) {
   uint64_t offset = commands_->safe_offset();
   const std::string& path = file().path;
+  if (std::optional<uint64_t> sum = FindSumFrom(offset)) {
+    return Fail(Status::Invalid(fmt::format("damaged after byte {}: {}, but the checksum line at byte {} says that the file "
+                                            "goes on; {}",
+                                            offset, why, *sum, kUseCopy),
+                                path));
+  }
   Result<uint64_t> size = file_->Size();
   if (!size.ok()) return Fail(size.status());
   if (!file().may_be_cut) {

@@ -71,6 +71,8 @@ class DatasetLoader {
   const std::string& note() const { return note_; }
   // After kRdbRecord: the value cannot be taken (RdbReader::RefuseValue). error() says why.
   void RefuseValue(std::string reason, std::string advice = {});
+  // After kCommand: where its file says it.
+  uint64_t command_offset() const { return commands_->command_begin(); }
   // After kError; names the file and the offset.
   const Status& error() const { return error_; }
 
@@ -90,6 +92,7 @@ class DatasetLoader {
   Loaded CutTail(std::string_view why);
   Loaded Fail(Status status);
   bool OnlyZeroesFrom(uint64_t offset);
+  std::optional<uint64_t> FindSumFrom(uint64_t offset);
 
   FileSystem* file_system_;
   RecoveryPlan plan_;

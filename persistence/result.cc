@@ -15,6 +15,8 @@ Status Status::FromErrno(int error_number, std::string_view operation, std::stri
   return status;
 }
 
+std::string Status::reason() const { return std::generic_category().message(code_); }
+
 Status Status::Invalid(std::string text, std::string_view path) {
   Status status;
   status.code_ = EBADMSG;

@@ -23,6 +23,7 @@ class [[nodiscard]] Status {
   int code() const { return code_; }  // errno; 0 when ok
   const std::string& path() const { return path_; }
   const std::string& text() const { return text_; }  // empty when ok
+  std::string reason() const;                        // the system's words for code(), without operation and path
 
  private:
   int code_ = 0;

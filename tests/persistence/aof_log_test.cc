@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "fmt/core.h"
+#include "persistence/aof_reader.h"
 #include "persistence/aof_writer.h"
 #include "persistence/rdb_writer.h"
 #include "persistence/recovery.h"
@@ -147,7 +148,8 @@ class Counter {
     Count(1);
     Sync();
     // Off, changes that nobody logs, and on again.
-    if (log->StopAppending().ok()) promised = counter;
+    const bool was_on = log->appending();
+    if (log->StopAppending().ok() && was_on) promised = counter;
     Count(5);
     Rewrite(AofBaseFormat::kRdb, true);
     Count(1);
@@ -271,8 +273,10 @@ TEST(AofLog, NamesItsFilesAsRedisDoes) {
   EXPECT_EQ(
       *disk.List("appendonlydir"),
       (std::vector<std::string>{"appendonly.aof.1.base.rdb", "appendonly.aof.1.incr.aof", "appendonly.aof.manifest"}));
-  EXPECT_EQ(disk.Contents("appendonlydir/appendonly.aof.manifest"),
-            "file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n");
+  const std::string manifest = disk.Contents("appendonlydir/appendonly.aof.manifest");
+  EXPECT_EQ(manifest.substr(0, manifest.find('#')),
+            fmt::format("file appendonly.aof.1.base.rdb seq 1 type b bytes {}\nfile appendonly.aof.1.incr.aof seq 1 type i\n",
+                        Image(0).size()));
   counter.Count(1);
   counter.Rewrite(AofBaseFormat::kCommands, true);
   EXPECT_EQ(
@@ -367,14 +371,85 @@ TEST(AofLog, KnowsItsSizes) {
   counter.Count(4);
   EXPECT_EQ(counter.log->base_bytes(), base);
   EXPECT_EQ(counter.log->total_bytes(), base + 4 * NextCommand(1).size());
-  ASSERT_TRUE(counter.log->StartRewrite().ok());
+  ASSERT_TRUE(counter.log->StartRewrite().ok());  // ends the increment with a checksum line
+  const uint64_t sealed = disk.Contents("appendonlydir/appendonly.aof.1.incr.aof").size();
+  EXPECT_GT(sealed, 4 * NextCommand(1).size());
   counter.Count(1);
-  EXPECT_EQ(counter.log->total_bytes(), base + 5 * NextCommand(1).size());
+  EXPECT_EQ(counter.log->total_bytes(), base + sealed + NextCommand(1).size());
+  EXPECT_EQ(counter.log->appended_offset(), 5 * NextCommand(1).size()) << "checksum lines do not count";
   counter.log->AbortRewrite();
   Result<AofLog> again = AofLog::Open(disk, {});
-  EXPECT_EQ(again->total_bytes(), base + 5 * NextCommand(1).size());
+  EXPECT_EQ(again->total_bytes(), base + sealed + NextCommand(1).size());
   ASSERT_TRUE(again->StartAppending("", AofBaseFormat::kRdb).ok());
-  EXPECT_EQ(again->total_bytes(), base + 5 * NextCommand(1).size());
+  EXPECT_EQ(again->total_bytes(), base + sealed + NextCommand(1).size());
+}
+
+TEST(AofLog, CoversWhatItAppendsWithChecksumLines) {
+  MemoryFileSystem disk;
+  for (int life = 0; life < 3; ++life) {
+    Counter counter(disk);
+    ASSERT_TRUE(counter.Start());
+    counter.Count(500);
+    if (life != 1) counter.log->Seal();  // the second life ends without
+  }
+  const std::string text = disk.Contents("appendonlydir/appendonly.aof.1.incr.aof");
+  AofReader reader;
+  reader.Feed(text);
+  while (reader.Next() == AofRead::kCommand) continue;
+  EXPECT_TRUE(reader.AtBoundary()) << reader.error_reason();
+  EXPECT_EQ(reader.checked_offset(), text.size());
+  EXPECT_GT(std::count(text.begin(), text.end(), '#'), 1500 * 25 / 4096);
+  EXPECT_EQ(Load(disk).counter, 1500u);
+}
+
+TEST(AofLog, GoesOnWithoutAChecksumLineThatFoundNoRoom) {
+  MemoryFileSystem disk;
+  FaultyFileSystem faulty(disk);
+  Counter counter(faulty);
+  ASSERT_TRUE(counter.Start());
+  counter.Count(2);
+  faulty.faults.bytes_left = 10;
+  counter.log->Seal();
+  EXPECT_EQ(disk.Contents("appendonlydir/appendonly.aof.1.incr.aof").find('#'), std::string::npos);
+  faulty.faults.bytes_left = Faults::kNever;
+  counter.Count(1);
+  counter.log->Seal();
+  EXPECT_NE(disk.Contents("appendonlydir/appendonly.aof.1.incr.aof").find('#'), std::string::npos);
+  EXPECT_EQ(Load(disk).counter, 3u);
+}
+
+// Full for some operations, then not: whatever was refused is not there, whatever was taken is.
+TEST(AofLog, GoesOnAfterADiskThatWasFullForAWhile) {
+  uint64_t operations = 1;
+  for (uint64_t failing = 0; failing < operations; ++failing) {
+    for (uint64_t count : {3, 17, 60}) {
+      SCOPED_TRACE(fmt::format("failing {} times {}", failing, count));
+      MemoryFileSystem disk;
+      FaultyFileSystem faulty(disk);
+      faulty.faults = {.fail_operation = failing, .fail_count = count, .error = ENOSPC};
+      Counter counter(faulty);
+      bool started = counter.Start();
+      for (int i = 0; i < 100 && !started; ++i) started = counter.Start();
+      ASSERT_TRUE(started);
+      counter.Life();
+      counter.Life();
+      operations = faulty.operations();
+      disk.Crash(failing % 2 ? CrashKeeps::kOnlySynced : CrashKeeps::kSomething, failing);
+      LoadedCounter loaded = Load(disk);
+      ASSERT_EQ(loaded.error, "");
+      EXPECT_GE(loaded.counter, counter.promised);
+      EXPECT_LE(loaded.counter, counter.counter);
+    }
+  }
+}
+
+TEST(AofLog, NoticesWhenItsFileIsRemoved) {
+  MemoryFileSystem disk;
+  Counter counter(disk);
+  ASSERT_TRUE(counter.Start());
+  EXPECT_TRUE(counter.log->StillThere().ok());
+  ASSERT_TRUE(disk.Remove("appendonlydir/appendonly.aof.1.incr.aof").ok());
+  EXPECT_EQ(counter.log->StillThere().code(), ENOENT);
 }
 
 TEST(AofLog, DoesNotPileUpEmptyIncrements) {

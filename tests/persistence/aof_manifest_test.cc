@@ -25,7 +25,25 @@ std::string ErrorOf(std::string_view text) {
   return manifest.ok() ? "" : manifest.status().text();
 }
 
-TEST(AofManifest, WritesTheLinesThatRedisWrites) { EXPECT_EQ(Sample().Format(), kSampleText); }
+std::string WithoutChecksum(const std::string& text) { return text.substr(0, text.find('#')); }
+
+TEST(AofManifest, WritesTheLinesThatRedisWrites) { EXPECT_EQ(WithoutChecksum(Sample().Format()), kSampleText); }
+
+TEST(AofManifest, EndsWithAChecksumThatCommentsHide) {
+  AofManifest manifest = Sample();
+  manifest.base->bytes_min = 1234;
+  const std::string text = manifest.Format();
+  EXPECT_TRUE(text.starts_with("file appendonly.aof.2.base.rdb seq 2 type b bytes 1234\n"));
+  const Result<AofManifest> back = ParseAofManifest(text);
+  ASSERT_TRUE(back.ok()) << back.status().text();
+  EXPECT_TRUE(back->has_checksum);
+  EXPECT_EQ(*back, manifest);
+  std::string edited = text;
+  edited.replace(edited.find("type i"), 6, "type h");
+  EXPECT_NE(ErrorOf(edited).find("line 6"), std::string::npos) << ErrorOf(edited);
+  EXPECT_NE(ErrorOf(text + "file a seq 9 type i\n").find("line 7"), std::string::npos);
+  EXPECT_FALSE(ParseAofManifest(WithoutChecksum(edited))->has_checksum);
+}
 
 TEST(AofManifest, ReadsWhatItWrote) {
   Result<AofManifest> manifest = ParseAofManifest(kSampleText);
@@ -36,7 +54,7 @@ TEST(AofManifest, ReadsWhatItWrote) {
 TEST(AofManifest, QuotesUnusualNames) {
   AofManifest manifest;
   manifest.increments = {{"my \"log\" \xff.incr.aof", 7}};
-  EXPECT_EQ(manifest.Format(), "file \"my \\\"log\\\" \\xff.incr.aof\" seq 7 type i\n");
+  EXPECT_EQ(WithoutChecksum(manifest.Format()), "file \"my \\\"log\\\" \\xff.incr.aof\" seq 7 type i\n");
   Result<AofManifest> back = ParseAofManifest(manifest.Format());
   ASSERT_TRUE(back.ok()) << back.status().text();
   EXPECT_EQ(*back, manifest);

@@ -111,6 +111,53 @@ TEST_P(AnyFileSystem, RefusesToReadMoreThanAllowed) {
   EXPECT_EQ(*ReadFile(*file_system_, Path("f"), 5), "12345");
 }
 
+TEST_P(AnyFileSystem, KnowsWhenAnOpenFileHasNoNameAnyMore) {
+  auto file = file_system_->Open(Path("f"), OpenMode::kCreate);
+  EXPECT_TRUE(*(*file)->HasName());
+  ASSERT_TRUE(file_system_->Rename(Path("f"), Path("g")).ok());
+  EXPECT_TRUE(*(*file)->HasName());
+  ASSERT_TRUE(file_system_->Remove(Path("g")).ok());
+  EXPECT_FALSE(*(*file)->HasName());
+}
+
+// RDB files, the manifest and nodes.conf are all written like this.
+TEST(AtomicFile, LeavesTheOldContentsWhereverTheDiskIsFull) {
+  const std::string contents(300, 'n');
+  for (uint64_t room = 0; room <= contents.size(); ++room) {
+    for (size_t write_bytes_max : {size_t{7}, size_t{1000}}) {
+      MemoryFileSystem disk;
+      disk.Put("f", "old");
+      FaultyFileSystem faulty(disk);
+      faulty.faults.bytes_left = room;
+      faulty.faults.write_bytes_max = write_bytes_max;
+      const Status status = ReplaceFile(faulty, "f", contents);
+      EXPECT_EQ(status.ok(), room == contents.size());
+      EXPECT_EQ(disk.Contents("f"), status.ok() ? contents : "old");
+      EXPECT_EQ(*disk.List("."), (std::vector<std::string>{"f"})) << "the unfinished file gives its room back";
+      faulty.faults.bytes_left = Faults::kNever;
+      EXPECT_TRUE(ReplaceFile(faulty, "f", contents).ok());
+    }
+  }
+}
+
+TEST(AtomicFile, LeavesOldOrNewContentsWhateverFails) {
+  for (uint64_t failing = 0; failing < 5; ++failing) {
+    for (int error : {ENOSPC, EROFS, EIO, EDQUOT}) {
+      MemoryFileSystem disk;
+      disk.Put("f", "old");
+      FaultyFileSystem faulty(disk);
+      faulty.faults = {.fail_operation = failing, .error = error};
+      const Status status = ReplaceFile(faulty, "f", "new");
+      EXPECT_EQ(status.code(), error) << failing;
+      disk.Crash(CrashKeeps::kOnlySynced);
+      EXPECT_EQ(disk.Contents("f"), "old");
+      EXPECT_TRUE(ReplaceFile(disk, "f", "newer").ok());
+      disk.Crash(CrashKeeps::kOnlySynced);
+      EXPECT_EQ(disk.Contents("f"), "newer");
+    }
+  }
+}
+
 TEST(Paths, JoinAndSplit) {
   EXPECT_EQ(JoinPath(".", "f"), "f");
   EXPECT_EQ(JoinPath("a/", "f"), "a/f");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <limits>
@@ -16,13 +17,15 @@ struct Faults {
   static constexpr uint64_t kNever = std::numeric_limits<uint64_t>::max();
 
   uint64_t stop_at_operation = kNever;  // that change and all later ones fail; a write leaves half of its bytes
-  uint64_t fail_operation = kNever;     // only that change fails, a write after half of its bytes
+  uint64_t fail_operation = kNever;     // that change fails, a write after half of its bytes ...
+  uint64_t fail_count = 1;              // ... and so many in all from there on
+  int error = EIO;                      // with which they fail
   uint64_t bytes_left = kNever;         // then writes fail with ENOSPC
   uint64_t syncs_to_fail = 0;           // the next so many syncs of files
   size_t write_bytes_max = std::numeric_limits<size_t>::max();  // longer writes are short
 };
 
-// Counts the calls that change something (writing opens included), from 0. Not thread-safe.
+// Counts the calls that change something (writing opens included), from 0. Change `faults` while no other thread works.
 class FaultyFileSystem final : public FileSystem {
  public:
   explicit FaultyFileSystem(FileSystem& base) : base_(base) {}
@@ -32,24 +35,24 @@ class FaultyFileSystem final : public FileSystem {
   bool stopped() const { return operations_ > faults.stop_at_operation; }
 
   Result<std::unique_ptr<File>> Open(const std::string& path, OpenMode mode) override {
-    if (mode != OpenMode::kRead && Fails()) return Status::FromErrno(EIO, "open", path);
+    if (mode != OpenMode::kRead && Fails()) return Status::FromErrno(faults.error, "open", path);
     Result<std::unique_ptr<File>> file = base_.Open(path, mode);
     if (!file.ok()) return file.status();
     return std::unique_ptr<File>(std::make_unique<FaultyFile>(this, std::move(*file), path));
   }
   Status SyncDirectory(const std::string& directory) override {
-    return Fails() ? Status::FromErrno(EIO, "sync directory", directory) : base_.SyncDirectory(directory);
+    return Fails() ? Status::FromErrno(faults.error, "sync directory", directory) : base_.SyncDirectory(directory);
   }
   Status Rename(const std::string& from, const std::string& to) override {
-    return Fails() ? Status::FromErrno(EIO, "rename to", to) : base_.Rename(from, to);
+    return Fails() ? Status::FromErrno(faults.error, "rename to", to) : base_.Rename(from, to);
   }
   Status Remove(const std::string& path) override {
-    return Fails() ? Status::FromErrno(EIO, "remove", path) : base_.Remove(path);
+    return Fails() ? Status::FromErrno(faults.error, "remove", path) : base_.Remove(path);
   }
   Result<std::vector<std::string>> List(const std::string& directory) override { return base_.List(directory); }
   Result<uint64_t> FileSize(const std::string& path) override { return base_.FileSize(path); }
   Status MakeDirectory(const std::string& directory) override {
-    return Fails() ? Status::FromErrno(EIO, "create directory", directory) : base_.MakeDirectory(directory);
+    return Fails() ? Status::FromErrno(faults.error, "create directory", directory) : base_.MakeDirectory(directory);
   }
   Result<std::unique_ptr<FileLock>> Lock(const std::string& path) override { return base_.Lock(path); }
 
@@ -64,7 +67,7 @@ class FaultyFileSystem final : public FileSystem {
       bool was_stopped = owner_->stopped();
       if (owner_->Fails()) {
         if (!was_stopped) static_cast<void>(base_->Append(bytes.substr(0, bytes.size() / 2)));
-        return Status::FromErrno(EIO, "write", path_);
+        return Status::FromErrno(owner_->faults.error, "write", path_);
       }
       Faults& faults = owner_->faults;
       if (faults.bytes_left == 0 && !bytes.empty()) return Status::FromErrno(ENOSPC, "write", path_);
@@ -74,16 +77,17 @@ class FaultyFileSystem final : public FileSystem {
       return count;
     }
     Status Sync() override {
-      if (owner_->Fails()) return Status::FromErrno(EIO, "sync", path_);
+      if (owner_->Fails()) return Status::FromErrno(owner_->faults.error, "sync", path_);
       if (owner_->faults.syncs_to_fail > 0) {
         --owner_->faults.syncs_to_fail;
-        return Status::FromErrno(EIO, "sync", path_);
+        return Status::FromErrno(owner_->faults.error, "sync", path_);
       }
       return base_->Sync();
     }
     Result<uint64_t> Size() override { return base_->Size(); }
+    Result<bool> HasName() override { return base_->HasName(); }
     Status Truncate(uint64_t size) override {
-      return owner_->Fails() ? Status::FromErrno(EIO, "truncate", path_) : base_->Truncate(size);
+      return owner_->Fails() ? Status::FromErrno(owner_->faults.error, "truncate", path_) : base_->Truncate(size);
     }
 
    private:
@@ -94,11 +98,12 @@ class FaultyFileSystem final : public FileSystem {
 
   bool Fails() {
     uint64_t number = operations_++;
-    return number >= faults.stop_at_operation || number == faults.fail_operation;
+    return number >= faults.stop_at_operation ||
+           (number >= faults.fail_operation && number - faults.fail_operation < faults.fail_count);
   }
 
   FileSystem& base_;
-  uint64_t operations_ = 0;
+  std::atomic<uint64_t> operations_ = 0;
 };
 
 }  // namespace tessera::persistence

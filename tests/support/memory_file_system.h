@@ -5,6 +5,7 @@
 // at least up to the last SyncDirectory that covers them; of a file's unsynced bytes any beginning survives.
 #pragma once
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <map>
@@ -183,6 +184,11 @@ class MemoryFileSystem final : public FileSystem {
     Result<uint64_t> Size() override {
       std::lock_guard guard(owner_->mutex_);
       return uint64_t{node_->current.size()};
+    }
+    Result<bool> HasName() override {
+      std::lock_guard guard(owner_->mutex_);
+      return std::any_of(owner_->files_.begin(), owner_->files_.end(),
+                         [this](const auto& entry) { return entry.second == node_; });
     }
     Status Truncate(uint64_t size) override {
       std::lock_guard guard(owner_->mutex_);
