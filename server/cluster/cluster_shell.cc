@@ -2,12 +2,14 @@
 
 #include <fmt/core.h>
 
+#include <cerrno>
 #include <random>
 #include <utility>
 
 #include "persistence/atomic_file.h"
 #include "server/blocked_keys.h"
 #include "server/clients.h"
+#include "server/cluster/nodes_file.h"
 #include "server/config/config.h"
 #include "server/dispatcher.h"
 #include "server/log.h"
@@ -76,38 +78,48 @@ std::string ClusterShell::Start() {
     return fmt::format("Port {} is too high for cluster mode: the bus listens {} above it. Choose a port below {} or set "
                        "cluster-port",
                        config.port, kBusPortOffset, 65536 - kBusPortOffset);
-  // A file of its own: nodes.conf is replaced by renaming, and a lock stays with the old inode.
-  auto lock = files_.Lock(path + ".lock");
-  if (!lock.ok())
-    return lock.status().code() == EWOULDBLOCK
-               ? fmt::format("Sorry, the cluster configuration file {} is already used by a different node: make sure that "
-                             "different nodes use different cluster configuration files",
-                             path)
-               : fmt::format("Cannot lock the cluster configuration: {}", lock.status().text());
-  lock_ = std::move(*lock);
-  std::string text;
-  if (auto exists = files_.Exists(path); exists.ok() && *exists) {
-    auto read = persistence::ReadFile(files_, path);
-    if (!read.ok()) return fmt::format("Cannot read the cluster configuration: {}", read.status().text());
-    text = std::move(*read);
-  }
+  if (std::string error = Lock(); !error.empty()) return error;
+  auto text = persistence::ReadFile(files_, path);
+  if (!text.ok() && text.status().code() != ENOENT)
+    return fmt::format("Cannot read the cluster configuration: {}. Starting without it would make this a new node",
+                       text.status().text());
   const int64_t now_ms = loop_.now().unix_ms;
-  if (text.empty()) {
+  if (!text.ok() || text->empty()) {
+    if (text.ok()) log::Warning("The cluster configuration file {} is empty: starting as a new node", path);
     core_ = std::make_unique<cluster::Core>(CoreOptions(), RandomSeed(), now_ms);
     log::Notice("No cluster configuration found, I'm {}", core_->self().view());
   } else {
-    std::string error;
-    core_ = cluster::Core::Load(CoreOptions(), RandomSeed(), now_ms, text, &error);
+    std::string error = CheckNodesChecksum(*text);
+    if (error.empty()) core_ = cluster::Core::Load(CoreOptions(), RandomSeed(), now_ms, *text, &error);
     if (core_ == nullptr)
       return fmt::format("Unrecoverable error: corrupted cluster config file {}: {}. Restore it from a copy, or remove it "
                          "to start as a new node",
                          path, error);
     log::Notice("Node configuration loaded, I'm {}", core_->self().view());
   }
-  if (auto status = persistence::ReplaceFile(files_, path, core_->StateText()); !status.ok())
-    return fmt::format("Cannot write the cluster configuration: {}", status.text());
+  SaveEnded(persistence::ReplaceFile(files_, path, WithNodesChecksum(core_->StateText())));
   RefreshRouting();
   return bus_.Listen(config.bind, static_cast<uint16_t>(bus_port), static_cast<int>(config.tcp_backlog));
+}
+
+std::string ClusterShell::Lock() {
+  const std::string& path = services_.config.cluster_config_file;
+  // A file of its own: nodes.conf is replaced by renaming, and a lock stays with the old inode.
+  auto lock = files_.Lock(path + ".lock");
+  if (lock.ok()) {
+    lock_ = std::move(*lock);
+    return {};
+  }
+  const int code = lock.status().code();
+  if (code == EWOULDBLOCK)
+    return fmt::format("Sorry, the cluster configuration file {} is already used by a different node: make sure that "
+                       "different nodes use different cluster configuration files",
+                       path);
+  if (code != ENOSPC && code != EROFS && code != EDQUOT)
+    return fmt::format("Cannot lock the cluster configuration: {}", lock.status().text());
+  log::Warning("Cannot lock the cluster configuration: {}. Going on without: see to it that no other node uses {}",
+               lock.status().text(), path);
+  return {};
 }
 
 void ClusterShell::DatasetLoaded() {
@@ -136,7 +148,8 @@ void ClusterShell::Tick() {
     services_.blocked_keys.EndWhere([this](const Session& session, const CommandRow& row, std::string_view key) {
       return RouteWaiting(session, row, key);
     });
-  if (save_failed_ && loop_.now().mono_ms() - last_save_try_ms_ >= kSaveRetryMs) CarryOutQueued();
+  if ((!save_failing_ && !silenced_) || loop_.now().mono_ms() - last_save_try_ms_ < kSaveRetryMs) return;
+  silenced_ ? CarryOutQueued() : SaveInBackground();
 }
 
 void ClusterShell::TellReplicationStatus() {
@@ -165,14 +178,32 @@ void ClusterShell::RenewLease() {
 }
 
 void ClusterShell::CarryOut(cluster::Effects effects) {
-  for (cluster::Effect& effect : effects) queued_.push_back(std::move(effect));
+  for (cluster::Effect& effect : effects) {
+    if (silenced_ && CarryOutSilenced(effect)) continue;
+    queued_.push_back(std::move(effect));
+  }
   CarryOutQueued();
+}
+
+// While a save is waited for, which may take days: messages would be worth nothing when they leave at last, the save will
+// hold the latest state, and the rest here promises nothing. True when the effect is done with.
+bool ClusterShell::CarryOutSilenced(const cluster::Effect& effect) {
+  if (std::holds_alternative<cluster::Send>(effect)) return true;
+  if (std::holds_alternative<cluster::SaveState>(effect)) {
+    RefreshRouting();
+    return true;
+  }
+  if (std::holds_alternative<cluster::OpenLink>(effect) || std::holds_alternative<cluster::CloseLink>(effect) ||
+      std::holds_alternative<cluster::SlotMapChanged>(effect) || std::holds_alternative<cluster::Publish>(effect) ||
+      std::holds_alternative<cluster::Note>(effect))
+    return CarryOutOne(effect);
+  return false;
 }
 
 void ClusterShell::CarryOutQueued() {
   // Effects may lead to further events and so back here; the outermost call works off the queue in order.
   if (carrying_out_) return;
-  if (save_failed_ && loop_.now().mono_ms() - last_save_try_ms_ < kSaveRetryMs) return;
+  if (silenced_ && loop_.now().mono_ms() - last_save_try_ms_ < kSaveRetryMs) return;
   carrying_out_ = true;
   while (!queued_.empty()) {
     const cluster::Effect effect = std::move(queued_.front());
@@ -287,6 +318,17 @@ void ClusterShell::BroadcastPublish(bool sharded, std::string_view channel, std:
   });
 }
 
+void ClusterShell::SaveEnded(const persistence::Status& status) {
+  last_save_try_ms_ = loop_.now().mono_ms();
+  if (status.ok() && save_failing_)
+    log::Notice("The cluster configuration could be written again{}", silenced_ ? "; the cluster bus goes on" : "");
+  if (!status.ok() && !save_failing_)
+    log::Warning("Cannot write the cluster configuration: {}. Retrying every second. A vote or a change of epoch, which "
+                 "must not be forgotten, has to wait: from then on the node is silent on the cluster bus.",
+                 status.text());
+  save_failing_ = !status.ok();
+}
+
 void ClusterShell::SaveInBackground() {
   save_wanted_ = true;
   if (saving_) return;
@@ -294,41 +336,35 @@ void ClusterShell::SaveInBackground() {
   save_wanted_ = false;
   auto status = std::make_shared<persistence::Status>();
   saver_.Run(
-      [status, &files = files_, path = services_.config.cluster_config_file, text = core_->StateText()] {
+      [status, &files = files_, path = services_.config.cluster_config_file, text = WithNodesChecksum(core_->StateText())] {
         *status = persistence::ReplaceFile(files, path, text);
       },
       [this, status] {
         saving_ = false;
-        if (!status->ok() && !save_failed_)
-          log::Warning("Cannot write the cluster configuration: {}; trying again with the next change", status->text());
-        if (save_wanted_) SaveInBackground();
+        if (silenced_) return;  // overtaken by a save that says more
+        SaveEnded(*status);
+        if (save_wanted_ && status->ok()) SaveInBackground();
       });
 }
 
 bool ClusterShell::SaveDurably() {
   saver_.Drain();  // an older state must not land on top of this one
   save_wanted_ = false;
-  last_save_try_ms_ = loop_.now().mono_ms();
   const persistence::Status status =
-      persistence::ReplaceFile(files_, services_.config.cluster_config_file, core_->StateText());
-  if (status.ok()) {
-    if (save_failed_) log::Notice("The cluster configuration could be written again; the cluster bus goes on");
-    save_failed_ = false;
-    return true;
-  }
-  if (!save_failed_)
-    log::Warning("Cannot write the cluster configuration: {}. The node stays silent on the cluster bus until it can; "
-                 "retrying every second.",
-                 status.text());
-  save_failed_ = true;
-  return false;
+      persistence::ReplaceFile(files_, services_.config.cluster_config_file, WithNodesChecksum(core_->StateText()));
+  SaveEnded(status);
+  if (!status.ok() && !silenced_) log::Warning("The node is silent on the cluster bus until the disk takes its configuration");
+  silenced_ = !status.ok();
+  return status.ok();
 }
 
 std::string ClusterShell::SaveNow() {
   saver_.Drain();
   const persistence::Status status =
-      persistence::ReplaceFile(files_, services_.config.cluster_config_file, core_->StateText());
-  return status.ok() ? std::string() : fmt::format("ERR error saving the cluster node config: {}", status.text());
+      persistence::ReplaceFile(files_, services_.config.cluster_config_file, WithNodesChecksum(core_->StateText()));
+  SaveEnded(status);
+  return status.ok() ? std::string()
+                     : fmt::format("ERR error saving the cluster node config: {}", status.reason());
 }
 
 size_t ClusterShell::send_buffer_bytes(cluster::LinkId link) const {

@@ -3,8 +3,9 @@
 //
 // What need not be durable before a message leaves is saved by a helper thread, at most one save at a time, always the
 // latest state: a resharding of thousands of slots then does not wait for the disk at every step.
-// A nodes.conf that cannot be written silences the bus (effects queue up behind the save) but not the data plane: the
-// node would rather look dead to its peers than promise what it may forget. It retries every second.
+// A nodes.conf that cannot be written never ends the process: it is tried again every second. If what it should hold must
+// be durable before a message leaves, the bus falls silent meanwhile, but not the data plane: the node would rather look
+// dead to its peers than promise what it may forget.
 #pragma once
 
 #include <array>
@@ -71,10 +72,13 @@ class ClusterShell {
   void CarryOut(cluster::Effects effects);
   void CarryOutQueued();
   bool CarryOutOne(const cluster::Effect& effect);
+  bool CarryOutSilenced(const cluster::Effect& effect);
   void DropKeys(const cluster::SlotSet& slots);
   void DropShardChannels();
   bool SaveDurably();
   void SaveInBackground();
+  void SaveEnded(const persistence::Status& status);
+  std::string Lock();
   void RefreshRouting();
   cluster::Options CoreOptions() const;
   void CheckLease();
@@ -96,7 +100,8 @@ class ClusterShell {
   std::deque<cluster::Effect> queued_;
   bool carrying_out_ = false;
   bool ready_ = false;  // the dataset is loaded
-  bool save_failed_ = false;
+  bool save_failing_ = false;  // the last try to write nodes.conf failed
+  bool silenced_ = false;      // a save that must be durable stands in front of the queue
   bool save_wanted_ = false, saving_ = false;
   int64_t last_save_try_ms_ = 0;
   // Later than this the core is asked before a client is served (cluster::Core::lease_until_ms); never for a replica.
