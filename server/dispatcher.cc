@@ -194,9 +194,10 @@ std::string Dispatcher::Refusal(Session& session, const CommandRow& row, std::sp
   const bool writes = row.has(kWrite) || queued(kWrite);
   if (config.maxmemory != 0 && IsOutOfMemory(session, row, row.has(kDenyOom) || queued(kDenyOom)))
     return "OOM command not allowed when used memory > 'maxmemory'.";
+  if ((writes || row.has(kNeedsDisk)) && session.kind == SessionKind::kNormal)
+    if (std::string disk = services_.durability.WriteRefusal(); !disk.empty()) return disk;
   if (writes && session.kind == SessionKind::kNormal) {
     if (!services_.replication.is_replica()) {
-      if (std::string disk = services_.durability.WriteRefusal(); !disk.empty()) return disk;
       if (!services_.replication.EnoughReplicasToWrite()) return "NOREPLICAS Not enough good replicas to write.";
     } else if (config.replica_read_only) {
       return "READONLY You can't write against a read only replica.";

@@ -7,6 +7,7 @@
 #include "server/commands/context.h"
 #include "server/commands/table.h"
 #include "server/config/config.h"
+#include "server/durability/durability.h"
 #include "server/monitors.h"
 #include "server/pubsub.h"
 #include "server/replication/replication.h"
@@ -203,7 +204,7 @@ constexpr CommandRow kRows[] = {
      .history = kHelloHistory},
     {.name = "ping",
      .arity = -1,
-     .flags = kFast | kWhileSubscribed,
+     .flags = kFast | kWhileSubscribed | kNeedsDisk,
      .acl = kAclConnection,
      .handler = Ping,
      .group = Group::kConnection,

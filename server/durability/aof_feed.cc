@@ -1,5 +1,7 @@
 #include "server/durability/aof_feed.h"
 
+#include <utility>
+
 #include "server/clock.h"
 #include "server/log.h"
 #include "server/net/event_loop.h"
@@ -17,19 +19,36 @@ constexpr size_t kBufferKept = 1 << 20;
 void AofFeed::Use(persistence::AofLog* log) {
   ++generation_;
   log_ = log;
-  syncing_ = sync_broken_ = failed_before_this_turn_ = false;
-  // Marks that connections hold refer to the log before: they count as reached.
-  if (log != nullptr) gate_base_ = gate.appended - log->appended_offset();
-  gate.synced = gate.appended;
-  gate.disk_failing = false;
+  const bool broken = abandoned_ && log != nullptr;
+  syncing_ = abandoned_ = false;
   buffer_.clear();
-  last_error_.clear();
+  if (log != nullptr) gate_base_ = gate.appended - log->appended_offset();
+  if (broken) {
+    sync_broken_ = true;
+    broken_up_to_ = log->appended_offset();
+  } else {
+    sync_broken_ = false;
+    // Marks that connections hold refer to the log before: they count as reached.
+    gate.synced = gate.appended;
+    gate.disk_failing = failed_before_this_turn_ = false;
+    failure_ = {};
+  }
   UpdateGate();
   if (on_synced) on_synced();
 }
 
+void AofFeed::Abandon(const persistence::Status& why) {
+  failure_ = why;
+  ++generation_;
+  if (log_ != nullptr) gate.appended = gate_base_ + log_->appended_offset() + buffer_.size();
+  log_ = nullptr;
+  syncing_ = sync_broken_ = false;
+  abandoned_ = true;
+  buffer_ = {};
+}
+
 void AofFeed::UpdateGate() {
-  gate.active = log_ != nullptr && config_.appendfsync == config::AppendFsync::kAlways;
+  gate.active = (log_ != nullptr || abandoned_) && config_.appendfsync == config::AppendFsync::kAlways;
   if (log_ != nullptr) gate.appended = gate_base_ + log_->appended_offset() + buffer_.size();
   if (log_ != nullptr && !sync_broken_) gate.synced = gate_base_ + log_->synced_offset();
   if (!gate.active && on_synced) on_synced();
@@ -43,8 +62,10 @@ void AofFeed::PublishSynced() {
 
 void AofFeed::UpdateGateAtEndOfTurn() {
   // Replies of the turn in which the disk began to refuse wait: their writes are not on disk.
-  gate.disk_failing = failed_before_this_turn_ && !last_write_ok();
+  const bool failing = failed_before_this_turn_ && !last_write_ok();
   failed_before_this_turn_ = !last_write_ok();
+  if (failing == std::exchange(gate.disk_failing, failing)) return;
+  if (on_synced) on_synced();  // those who only read need not wait any longer
 }
 
 bool AofFeed::Write(int64_t now_ms) {
@@ -59,12 +80,12 @@ bool AofFeed::Write(int64_t now_ms) {
       log::Warning("Cannot write to the append-only file: {}. Writes are refused until the disk takes them; retrying every "
                    "second.",
                    status.text());
-    last_error_ = status.text();
+    failure_ = status;
     return false;
   }
   if (!sync_broken_) {
     if (!last_write_ok()) log::Notice("The append-only file can be written again; writes are accepted");
-    last_error_.clear();
+    failure_ = {};
   }
   if (buffer_.capacity() > kBufferKept) {
     buffer_ = {};
@@ -115,7 +136,7 @@ void AofFeed::SyncFailed(const persistence::Status& status) {
   if (sync_broken_) return;
   log::Warning("Cannot sync the append-only file: {}. Writes are refused until a rewrite has made the log whole again.",
                status.text());
-  last_error_ = status.text();
+  failure_ = status;
   sync_broken_ = true;
 }
 
@@ -139,7 +160,7 @@ void AofFeed::MadeWhole(const persistence::AofSyncPoint& rewritten_up_to) {
   log_->MarkSynced(rewritten_up_to);
   if (sync_broken_) {
     sync_broken_ = false;
-    last_error_.clear();
+    failure_ = {};
     log::Notice("The append-only file is whole again; writes are accepted");
   }
   PublishSynced();
@@ -148,8 +169,8 @@ void AofFeed::MadeWhole(const persistence::AofSyncPoint& rewritten_up_to) {
 std::string AofFeed::WriteAndSync() {
   if (log_ == nullptr) return {};
   last_try_ms_ = 0;
-  if (!Write(kRetryMs)) return last_error_;
-  return SyncNow() ? std::string() : last_error_;
+  if (!Write(kRetryMs)) return last_error();
+  return SyncNow() ? std::string() : last_error();
 }
 
 }  // namespace tessera

@@ -19,8 +19,12 @@ class AofFeed {
  public:
   AofFeed(EventLoop& loop, const config::Config& config) : loop_(loop), config_(config), sync_thread_(loop) {}
 
-  // The log must outlive its use here; null = no AOF.
+  // The log must outlive its use here; null = no AOF. The log of after Abandon counts as broken until MadeWhole.
   void Use(persistence::AofLog* log);
+  // Gives up a log that the disk does not take any more, together with what could not be written. Writes are refused and
+  // replies that wait go on waiting, until a log with a new base is whole.
+  void Abandon(const persistence::Status& why);
+  bool abandoned() const { return abandoned_; }
   void Add(std::string_view bytes) { buffer_.append(bytes); }
   // Writes what is gathered. False when the disk refuses; the bytes are kept and tried again.
   bool Write(int64_t now_ms);
@@ -42,8 +46,10 @@ class AofFeed {
   // How long replies waited for a sync, with appendfsync always; may be empty.
   std::function<void(int64_t duration_us)> on_sync_took;
 
-  bool last_write_ok() const { return last_error_.empty(); }
-  const std::string& last_error() const { return last_error_; }
+  bool last_write_ok() const { return failure_.ok(); }
+  const persistence::Status& failure() const { return failure_; }
+  const std::string& last_error() const { return failure_.text(); }
+  std::string last_reason() const { return failure_.reason(); }
   size_t buffered() const { return buffer_.size(); }
   // Everything fed so far, counted as the gate counts.
   uint64_t fed() const { return log_ == nullptr ? gate.appended : gate_base_ + log_->appended_offset() + buffer_.size(); }
@@ -60,9 +66,9 @@ class AofFeed {
   const config::Config& config_;
   persistence::AofLog* log_ = nullptr;
   std::string buffer_;
-  std::string last_error_;
+  persistence::Status failure_;  // of the last write, or of a sync that left the log broken
   int64_t last_try_ms_ = 0, last_sync_ms_ = 0, sync_started_ms_ = 0, sync_started_us_ = 0;
-  bool syncing_ = false, delay_counted_ = false, sync_broken_ = false;
+  bool syncing_ = false, delay_counted_ = false, sync_broken_ = false, abandoned_ = false;
   bool failed_before_this_turn_ = false;
   uint64_t broken_up_to_ = 0;  // log offset that the failed sync should have covered
   uint64_t gate_base_ = 0;     // gate offset of the log's offset 0: the gate counts over all logs

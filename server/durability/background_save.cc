@@ -1,5 +1,7 @@
 #include "server/durability/background_save.h"
 
+#include <utility>
+
 #include "server/net/disk_thread.h"
 
 namespace tessera {
@@ -41,21 +43,25 @@ BackgroundSave::BackgroundSave(DiskThread& disk, std::shared_ptr<Target> target,
 void BackgroundSave::Write(std::string chunk) {
   const size_t bytes = chunk.size();
   const bool last = job_->complete();
+  const persistence::Status made = last ? job_->status() : persistence::Status();
   auto shared = std::make_shared<std::string>(std::move(chunk));
   disk_.Run(
-      [target = target_, shared, last] {
-        if (target->given_up) return;
-        if (target->status.ok()) target->status = target->file->Append(*shared);
+      [target = target_, shared, last, made] {
+        if (target->given_up || target->failed) return;
+        target->status = made.ok() ? target->file->Append(*shared) : made;
         if (last && target->status.ok()) target->status = target->file->Sync();
         if (last && target->status.ok() && target->replacing) target->status = target->replacing->Commit();
-        if (!target->status.ok()) target->replacing.reset();
+        if (target->status.ok()) return;
+        target->replacing.reset();
+        target->failed = true;
       },
       [self = self_, target = target_, bytes, last] {
         if (*self == nullptr) return;
         BackgroundSave& save = **self;
         save.job_->Consumed(bytes);
-        if (!last) return;
-        const auto ended = save.ended_;
+        // A disk that refuses ends it at once: the rest would only cost time.
+        if ((!last && !target->failed) || save.ended_ == nullptr) return;
+        const auto ended = std::exchange(save.ended_, nullptr);
         const persistence::Status status = target->status;
         ended(status);
       });

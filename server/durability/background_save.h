@@ -40,8 +40,8 @@ class BackgroundSave {
   struct Target {
     std::shared_ptr<persistence::File> file;
     std::optional<persistence::AtomicFile> replacing;
-    persistence::Status status;  // disk thread only, until the end
-    std::atomic<bool> given_up = false;
+    persistence::Status status;  // disk thread only, until the end or `failed`
+    std::atomic<bool> failed = false, given_up = false;
   };
   BackgroundSave(DiskThread& disk, std::shared_ptr<Target> target, store::Keyspace& keyspace,
                  const SnapshotJob::Options& options, Ended ended);

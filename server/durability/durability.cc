@@ -28,6 +28,10 @@ namespace {
 
 constexpr int64_t kRetryAfterFailedSaveS = 5;
 constexpr int64_t kMarkEveryMs = 10;
+constexpr int64_t kRemindMs = 10'000;
+constexpr int64_t kLookMs = 1000;
+// What a disk that refuses may leave in memory: a replica goes on applying what its primary sends.
+constexpr size_t kUnwrittenBytesMax = 64 << 20;
 
 persistence::AofPaths AofPathsOf(const config::Config& config) {
   return {.data_directory = ".", .append_directory = config.appenddirname, .append_file_name = config.appendfilename};
@@ -71,6 +75,8 @@ struct Durability::Impl {
   };
   std::deque<StreamMark> stream_marks;
   int64_t synced_stream_offset = 0;  // of the last mark that was passed
+  int64_t reminded_ms = 0;  // when the log last said that a replica's disk refuses
+  int64_t looked_ms = 0;    // after the file
   bool discarded = false;  // for a primary's dataset that has not taken its place yet
 
   const config::Config& config() const { return services.config; }
@@ -137,7 +143,7 @@ struct Durability::Impl {
                                     : "The append-only file is not on yet; trying again in a few seconds.");
     }
     if (!config().appendonly || !aof->appending()) {
-      CloseAof();
+      CloseUnlessBroken();
     } else if (status.ok()) {
       DeleteHistory();
     }
@@ -149,14 +155,67 @@ struct Durability::Impl {
     std::string error;
     if (aof && aof->appending()) error = feed.WriteAndSync();
     feed.Use(nullptr);
-    feed_attached = false;
-    stream_marks.clear();
-    synced_stream_offset = 0;
+    ForgetMarks();
     if (!aof) return error;
     if (auto status = aof->StopAppending(); !status.ok() && error.empty()) error = status.text();
     aof.reset();
     ++aof_generation;
     return error;
+  }
+
+  // A log that the disk does not take any more: its files stay as they are, until Cron has made a new base.
+  void AbandonAof(const persistence::Status& why) {
+    stream.RemoveSink(*owner);
+    feed.Abandon(why);
+    ForgetMarks();
+    static_cast<void>(aof->StopAppending());
+  }
+
+  // For a log that did not get its base: replies that a broken one holds back must not leave for that.
+  void CloseUnlessBroken() {
+    if (!config().appendonly) return static_cast<void>(CloseAof());
+    if (feed.abandoned()) return;
+    feed.sync_broken() ? AbandonAof(feed.failure()) : static_cast<void>(CloseAof());
+  }
+
+  // Each rewrite that fails may leave an increment behind: one that is not urgent is tried again less and less often, as in
+  // Redis.
+  int64_t RewriteRetryS(bool urgent) const {
+    constexpr uint64_t kQuickTries = 3;
+    const uint64_t failures = figures.aof_rewrites_failed_in_a_row;
+    if (urgent || failures < kQuickTries) return kRetryAfterFailedSaveS;
+    return std::min<int64_t>(int64_t{60} << std::min<uint64_t>(failures - kQuickTries, 6), 3600);
+  }
+
+  void ForgetMarks() {
+    feed_attached = false;
+    stream_marks.clear();
+    synced_stream_offset = 0;
+  }
+
+  // Looks after a log in trouble, now and then.
+  void WatchAof(int64_t now_ms) {
+    if (!feed_attached || rewrite != nullptr || !aof->appending()) return;
+    if (now_ms - looked_ms >= kLookMs) {
+      looked_ms = now_ms;
+      aof->Seal();
+      if (auto status = aof->StillThere(); !status.ok()) {
+        log::Warning("{}: it was removed under the server. Writes are refused until a new append-only file is complete.",
+                     status.text());
+        return AbandonAof(status);
+      }
+    }
+    if (feed.last_write_ok()) return;
+    if (feed.sync_broken()) return AbandonAof(feed.failure());
+    if (services.replication.is_replica() && now_ms - reminded_ms > kRemindMs) {
+      reminded_ms = now_ms;
+      log::Warning("Replica is applying commands it was unable to write to disk: {}", feed.last_error());
+    }
+    if (feed.buffered() <= kUnwrittenBytesMax) return;
+    log::Warning("{} bytes wait for the append-only file: they are dropped from memory. The file stays as it is, and a new "
+                 "one with a complete base takes its place when the disk allows.",
+                 feed.buffered());
+    AbandonAof(feed.failure());
   }
 
   // Unlinking large files takes long.
@@ -226,7 +285,7 @@ struct Durability::Impl {
       log::Warning("Cannot start rewriting the append-only file: {}", file.status().text());
       figures.aof_last_bgrewrite_ok = false;
       ++figures.aof_rewrites_failed_in_a_row;
-      if (!feed_attached) CloseAof();
+      if (!feed_attached) CloseUnlessBroken();
       return false;
     }
     rewrite = BackgroundSave::ToFile(disk, *file, services.keyspace, BaseOptions(rewrite_format),
@@ -248,7 +307,7 @@ struct Durability::Impl {
       if (status.ok()) status = (*file)->Append(chunk);
     });
     job.RunToEnd();
-    RewriteEnded(status);
+    RewriteEnded(job.status().ok() ? status : job.status());
     return figures.aof_last_bgrewrite_ok ? std::string() : "the append-only file has no complete base";
   }
 
@@ -339,6 +398,7 @@ std::string Durability::StartAppendOnly() {
   if (d.aof->empty()) {
     SnapshotJob job(d.services.keyspace, d.BaseOptions(format), [&](std::string chunk) { base += chunk; });
     job.RunToEnd();
+    if (auto status = job.status(); !status.ok()) return fmt::format("Cannot make an AOF base: {}", status.text());
   }
   if (auto status = d.aof->StartAppending(base, format); !status.ok())
     return fmt::format("Cannot open the append-only file for appending: {}", status.text());
@@ -394,6 +454,7 @@ void Durability::SyncPolicyChanged() { impl_->feed.PolicyChanged(); }
 void Durability::Cron() {
   Impl& d = *impl_;
   const config::Config& config = d.config();
+  d.WatchAof(d.loop.now().mono_ms());
   d.feed.SyncIfDue(d.loop.now().mono_ms(), d.save != nullptr || d.rewrite != nullptr);
   if (!d.services.replication.is_replica()) d.discarded = false;
   if (d.dataset_incomplete()) return;
@@ -415,7 +476,7 @@ void Durability::Cron() {
                      (d.aof->total_bytes() - d.aof->base_bytes()) * 100 >=
                          std::max<uint64_t>(d.aof->base_bytes(), 1) *
                              static_cast<uint64_t>(config.auto_aof_rewrite_percentage);
-    const bool retry = now_s - d.rewrite_started_s > kRetryAfterFailedSaveS;
+    const bool retry = now_s - d.rewrite_started_s > d.RewriteRetryS(needed);
     if ((due || needed) && (d.figures.aof_last_bgrewrite_ok || retry)) {
       if (due) log::Notice("Starting automatic rewriting of AOF on {} bytes", d.aof->total_bytes());
       StartRewrite();
@@ -432,7 +493,7 @@ std::string Durability::WriteRefusal() const {
            "may modify the data set are disabled, because this instance is configured to report errors during writes if RDB "
            "snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB "
            "error.";
-  if (!d.feed.last_write_ok()) return "MISCONF Errors writing to the AOF file: " + d.feed.last_error();
+  if (!d.feed.last_write_ok()) return "MISCONF Errors writing to the AOF file: " + d.feed.last_reason();
   return {};
 }
 
@@ -448,6 +509,7 @@ std::string Durability::Save() {
       if (status.ok()) status = file->Append(chunk);
     });
     job.RunToEnd();
+    if (status.ok()) status = job.status();
     if (status.ok()) status = file->Commit();
   }
   if (!status.ok()) {
@@ -534,7 +596,7 @@ std::string Durability::FinishForShutdown(bool save_rdb) {
     log::Notice("The append-only file is written and synced");
   } else if (d.config().appendonly && !d.dataset_incomplete()) {
     log::Notice("The append-only file has no complete base yet: writing it before the exit");
-    if (d.aof && !d.aof->appending()) d.CloseAof();
+    if (d.aof && !d.aof->appending()) d.CloseUnlessBroken();
     if (std::string error = d.RewriteNow(); !error.empty()) return error;
     if (std::string error = d.feed.WriteAndSync(); !error.empty()) return error;
   }

@@ -19,6 +19,10 @@ namespace tessera {
 class DiskThread;
 class EventLoop;
 
+// A command flag beside those of commands/command.h: refused like a write while the disk fails. PING has it, so that health
+// checks see the failure.
+inline constexpr uint64_t kNeedsDisk = 1ull << 60;
+
 class Durability : public StreamSink {
  public:
   Durability(EventLoop& loop, DiskThread& disk, persistence::FileSystem& files, Services& services,

@@ -110,11 +110,14 @@ bool DatasetApplier::Step(int64_t now_ms) {
       case persistence::Loaded::kCommand:
         if (std::string refused = services_.dispatcher.Replay(session_, loader_.argv(), now_ms);
             !refused.empty() && refused.starts_with("ERR unknown")) {
-          error_ = fmt::format(
-              "Loading {}: it holds a command this server does not know ({}). Load it with the server "
-              "that wrote it, or cut it there.",
-              loader_.file().path, refused);
+          error_ = fmt::format("{}: at byte {}: a command this server does not know ({}); load the file with the server that "
+                               "wrote it, or cut it there",
+                               loader_.file().path, loader_.command_offset(), refused);
           return false;
+        } else if (!refused.empty() && failed_commands_++ == 0) {
+          log::Warning("{}: at byte {}: a command fails ({}): the data may differ from what was saved. Further ones are only "
+                       "counted.",
+                       loader_.file().path, loader_.command_offset(), refused);
         }
         break;
       case persistence::Loaded::kNote:
@@ -124,6 +127,7 @@ bool DatasetApplier::Step(int64_t now_ms) {
         session_.db = 0;  // each file selects its databases afresh
         break;
       case persistence::Loaded::kDone:
+        if (failed_commands_ > 1) log::Warning("{} commands failed while loading", failed_commands_);
         return false;
       case persistence::Loaded::kError:
         error_ = loader_.error().text();

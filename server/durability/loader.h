@@ -39,7 +39,7 @@ class DatasetApplier {
   std::string replication_id_;
   int64_t replication_offset_ = 0;
   int stream_database_ = 0;
-  uint64_t keys_loaded_ = 0, keys_expired_ = 0;
+  uint64_t keys_loaded_ = 0, keys_expired_ = 0, failed_commands_ = 0;
   int progress_shown_ = 0;  // tenths
 };
 

@@ -88,7 +88,17 @@ bool SnapshotJob::StepWaiting() {
   return true;
 }
 
+// An RDB image ends with a checksum; commands get lines of theirs.
+void SnapshotJob::AddSum() {
+  sum_.Add(buffer_);
+  if (!commands_.at_boundary() || sum_.length() == 0) return;
+  const std::string line = sum_.Line();
+  buffer_ += line;
+  sum_ = persistence::AofSum(sum_.begin() + sum_.length() + line.size());
+}
+
 void SnapshotJob::HandOver() {
+  if (format_ == Format::kCommands) AddSum();
   unconsumed_ += buffer_.size();
   std::string chunk;
   chunk.reserve(kChunkBytes + 4096);
@@ -100,6 +110,12 @@ void SnapshotJob::Finish() {
   if (format_ == Format::kRdb) rdb_.End();
   complete_ = true;
   HandOver();
+}
+
+persistence::Status SnapshotJob::status() const {
+  if (format_ != Format::kRdb || !rdb_.failed()) return {};
+  return persistence::Status::Invalid("a stream has 100 consecutive entries of more than 4 GiB, which the RDB format "
+                                      "cannot hold");
 }
 
 bool SnapshotJob::Step() {

@@ -8,8 +8,10 @@
 #include <memory>
 #include <string>
 
+#include "persistence/aof_sum.h"
 #include "persistence/aof_writer.h"
 #include "persistence/rdb_writer.h"
+#include "persistence/result.h"
 #include "server/store/keyspace.h"
 #include "server/store/snapshot.h"
 #include "server/values/value_walk.h"
@@ -38,6 +40,8 @@ class SnapshotJob final : public store::SnapshotVisitor {
   void RunToEnd();
   // Everything was handed to the sink.
   bool complete() const { return complete_; }
+  // Once complete: whether what was handed over can be read back.
+  persistence::Status status() const;
   void Consumed(size_t bytes) { unconsumed_ -= bytes; }
 
   uint64_t field_expiries_left_out() const { return rdb_.field_expiries_left_out(); }
@@ -59,6 +63,7 @@ class SnapshotJob final : public store::SnapshotVisitor {
   // False when nothing waits (any more).
   bool StepWaiting();
   void HandOver();
+  void AddSum();
   void Finish();
 
   store::Keyspace& keyspace_;
@@ -67,6 +72,7 @@ class SnapshotJob final : public store::SnapshotVisitor {
   std::string buffer_;
   persistence::RdbWriter rdb_;
   persistence::AofCommandWriter commands_;
+  persistence::AofSum sum_;  // of the commands
   persistence::SnapshotVisitor* writer_;
   int database_ = -1;
   std::vector<bool> announced_;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "server/blocking.h"
 #include "server/client_limits.h"
@@ -257,8 +258,11 @@ size_t Connection::Sendable() {
   if (session_.kind == SessionKind::kReplica) return pending;
   if (!gate.active) gate_.clear();  // appendfsync was changed: nobody may ever sync up to the marks
   while (!gate_.empty() && gate_.front().synced <= gate.synced) gate_.pop_front();
+  // Replies to reads alone do not wait for a disk that may never come back.
+  while (gate.disk_failing && !gate_.empty() && !gate_.front().wrote) gate_.pop_front();
   if (gate.closed() && sent_ + pending > gated_to_) {
-    gate_.push_back({std::max(gated_to_, sent_), gate.appended});
+    const bool wrote = session_.written_offset != std::exchange(gated_written_, session_.written_offset);
+    gate_.push_back({std::max(gated_to_, sent_), gate.appended, wrote});
     gated_to_ = sent_ + pending;
   }
   if (gate_.empty()) return pending;

@@ -72,9 +72,11 @@ class Connection final : public SessionLink, public std::enable_shared_from_this
   struct GateMark {
     uint64_t position;  // bytes of output from here on ...
     uint64_t synced;    // ... wait until the log is synced up to here
+    bool wrote;         // this client changed something since the mark before
   };
   std::deque<GateMark> gate_;
-  uint64_t gated_to_ = 0;  // output position up to which marks were set
+  uint64_t gated_to_ = 0;      // output position up to which marks were set
+  int64_t gated_written_ = 0;  // the session's written_offset then
   int64_t soft_limit_since_ms_ = 0;
 };
 

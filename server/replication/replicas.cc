@@ -103,7 +103,13 @@ class Replicas::Snapshot {
     }
     if (!room) return false;
     const bool more = job_->Step();
-    if (job_->complete()) ForEachTarget([&](Session& session) { AppendImage(session, end_mark_); });
+    if (job_->complete()) {
+      if (auto status = job_->status(); !status.ok()) {
+        error_ = status.text();
+        return false;
+      }
+      ForEachTarget([&](Session& session) { AppendImage(session, end_mark_); });
+    }
     ForEachTarget([](Session& session) { session.link->OutputPending(); });
     return more;
   }

@@ -47,7 +47,8 @@ class CommandFixture : private StreamSink {
   static constexpr int64_t kStartMs = 1'700'000'000'000;
 
   explicit CommandFixture(store::KeyspaceOptions keyspace_options = {.hash_seed = 1,
-                                                                     .arena_bytes_max = size_t{1} << 30})
+                                                                     .arena_bytes_max = size_t{1} << 30},
+                          persistence::FileSystem* file_system = nullptr)
       : keyspace(keyspace_options),
         watches(keyspace),
         pubsub(options.config()),
@@ -57,7 +58,7 @@ class CommandFixture : private StreamSink {
         blocked_keys(services),
         dispatcher(services, stream),
         lifecycle(loop, services),
-        durability(loop, disk, files, services, stream),
+        durability(loop, disk, file_system != nullptr ? *file_system : files, services, stream),
         replication(loop, disk, services, stream),
         memory(keyspace),
         eviction(services, memory, nullptr),
