@@ -461,10 +461,18 @@ void Durability::Cron() {
   const int64_t now_s = d.now_s();
   if (d.save == nullptr) {
     const uint64_t changes = d.services.stats.dirty - d.dirty_at_last_save;
+    const bool retry_now = now_s - d.last_save_try_s > kRetryAfterFailedSaveS;
     for (const config::SavePoint& point : config.save) {
-      if (changes < static_cast<uint64_t>(point.changes) || now_s - d.figures.last_save_s <= point.seconds) continue;
-      if (!d.figures.last_bgsave_ok && now_s - d.last_save_try_s <= kRetryAfterFailedSaveS) continue;
-      log::Notice("{} changes in {} seconds. Saving...", point.changes, point.seconds);
+      // After a failure without looking at changes: writes are refused, so there may never be any.
+      if (d.figures.last_bgsave_ok ? changes < static_cast<uint64_t>(point.changes) ||
+                                         now_s - d.figures.last_save_s <= point.seconds
+                                   : !retry_now)
+        continue;
+      if (d.figures.last_bgsave_ok) {
+        log::Notice("{} changes in {} seconds. Saving...", point.changes, point.seconds);
+      } else {
+        log::Notice("Trying again to save");
+      }
       StartBackgroundSave();
       break;
     }
