@@ -219,12 +219,14 @@ def all_steps(mixed):
         mixed.fail_over(replica, how)
         if long or not how:
             mixed.fail_over(primary, how)
-    pairs = sorted(mixed.shards(), key=lambda pair: mixed.cluster.servers.index(pair[0]))
-    for primary, replica in pairs[:2]:
-        mixed.kill_primary(primary, replica)
-    primaries = mixed.primaries()
-    first = primaries[0]
-    other = next((p for p in primaries if mixed.kind(p) != mixed.kind(first)), primaries[1])
+    for kind in ("Redis", "Tessera"):
+        pair = next((pair for pair in mixed.shards() if mixed.kind(pair[0]) == kind), None)
+        if pair:
+            mixed.kill_primary(*pair)
+    if len({mixed.kind(primary) for primary in mixed.primaries()}) == 1:
+        mixed.fail_over(next(r for p, r in mixed.shards() if mixed.kind(r) != mixed.kind(p)), "")
+    first, *others = mixed.primaries()
+    other = next(p for p in others if mixed.kind(p) != mixed.kind(first))
     mixed.reshard(first, other)
     mixed.reshard(other, first)
     for kind in "tr" if long else "t":
