@@ -11,6 +11,7 @@ namespace {
 
 constexpr size_t kChecksumBytes = 8;
 constexpr size_t kFooterBytes = 2 + kChecksumBytes;
+constexpr uint64_t kLibraryBytesMax = 512u << 20;  // decompressed
 
 // What is wrong with the footer, or the body in front of it.
 std::string CheckFooter(std::string_view payload, std::string_view* body) {
@@ -47,7 +48,7 @@ bool IsNewerThanWritten(std::string_view payload) {
 DumpRead ReadFunctionsDump(std::string_view payload, std::vector<std::string>* libraries) {
   std::string_view body;
   if (!CheckFooter(payload, &body).empty()) return DumpRead::kBadFooter;
-  RdbCursor cursor(body, 0, body.size());
+  RdbCursor cursor(body, 0, kLibraryBytesMax);
   while (cursor.position() < body.size()) {
     uint8_t opcode;
     RdbString string;

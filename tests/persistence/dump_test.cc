@@ -4,6 +4,8 @@
 
 #include <memory>
 #include <random>
+#include <string>
+#include <vector>
 
 #include "persistence/crc64.h"
 #include "persistence/null_visitor.h"
@@ -49,6 +51,51 @@ TEST(ReadDump, GivesBackWhatWasDumped) {
     RestoredText read = Restore(Dump(value));
     EXPECT_EQ(read.read, DumpRead::kOk) << read.reason;
     EXPECT_EQ(read.value, value);
+  }
+}
+
+TEST(DumpWriter, LeavesFieldExpiriesOutForOlderReaders) {
+  struct Fields : NullVisitor {
+    void Pair(std::string_view field, std::string_view value, int64_t expiry_ms) override {
+      told += std::string(field) + '=' + std::string(value) + (expiry_ms == kNoExpiry ? " " : "! ");
+    }
+    std::string told;
+  };
+  for (bool field_expiry : {true, false}) {
+    std::string out;
+    DumpWriter dump(&out, true, field_expiry);
+    dump.BeginHash({}, 2, true);
+    dump.Pair("a", "1", 4'000'000'000'000);
+    dump.Pair("b", "2", kNoExpiry);
+    dump.EndValue();
+    dump.Finish();
+    EXPECT_FALSE(IsNewerThanWritten(out));
+    EXPECT_EQ(dump.field_expiries_left_out(), field_expiry ? 0u : 1u);
+    EXPECT_EQ(out[0] == 4, !field_expiry) << "4 is the hash that every version reads";
+    Fields fields;
+    EXPECT_EQ(ReadDump(out, {}, fields).read, DumpRead::kOk);
+    EXPECT_EQ(fields.told, field_expiry ? "a=1! b=2 " : "a=1 b=2 ");
+  }
+  EXPECT_TRUE(IsNewerThanWritten(Signed("x", 11)));
+}
+
+TEST(ReadFunctionsDump, GivesBackEveryLibraryAndRefusesEveryCut) {
+  const std::vector<std::string> libraries = {"#!lua name=a\n", "#!lua name=b\n" + std::string(500, 'x')};
+  std::string out;
+  DumpWriter dump(&out, true);
+  for (const std::string& code : libraries) dump.FunctionLibrary(code);
+  dump.Finish();
+  std::vector<std::string> read;
+  EXPECT_EQ(ReadFunctionsDump(out, &read), DumpRead::kOk);
+  EXPECT_EQ(read, libraries);
+  const std::string body = out.substr(0, out.size() - 10);
+  for (size_t cut = 0; cut < out.size(); ++cut) {
+    read.clear();
+    EXPECT_EQ(ReadFunctionsDump(std::string_view(out).substr(0, cut), &read), DumpRead::kBadFooter);
+    if (cut >= body.size()) continue;
+    read.clear();
+    const DumpRead result = ReadFunctionsDump(Signed(body.substr(0, cut)), &read);
+    EXPECT_EQ(result == DumpRead::kOk, read.size() < 2 && cut == (read.empty() ? 0 : libraries[0].size() + 2)) << cut;
   }
 }
 
