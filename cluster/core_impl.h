@@ -213,6 +213,7 @@ struct Core::Impl {
   Millis Lease() const;
   void KeepLease();
   void CheckLease();
+  Millis RejoinDelay() const;
   void UpdateState();
 
   // ---- config_update.cc ----

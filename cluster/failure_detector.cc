@@ -138,6 +138,9 @@ int Core::Impl::Majority() const {
 
 void Core::Impl::BecomeFailedIfMajorityAgrees(NodeView* node) {
   if (!Suspected(*node) || Failed(*node)) return;
+  // Back from a minority: our suspicions and the reports of others are about the partition. When it heals they may add up to
+  // a majority before the suspected get a word in, and the failover would lose what a healthy primary had acknowledged.
+  if (now - minority_since_ms < RejoinDelay()) return;
   CountFailureReports(node);
   int agreeing = Votes(*me) ? 1 : 0;
   for (const auto& [id, when] : node->failure_reports)
@@ -203,6 +206,10 @@ void Core::Impl::CheckLease() {
   if (now > lease_until_ms) UpdateState();
 }
 
+Millis Core::Impl::RejoinDelay() const {
+  return std::clamp(options.node_timeout_ms, kRejoinDelayMsMin, kRejoinDelayMsMax);
+}
+
 void Core::Impl::UpdateState() {
   state_check_wanted = false;
   if (!first_state_check_ms) first_state_check_ms = now;
@@ -225,8 +232,7 @@ void Core::Impl::UpdateState() {
   const bool new_ok = majority && (covered || !options.require_full_coverage);
   if (new_ok == state_ok) return;
   // Back from a minority: a configuration update may be on its way.
-  const Millis delay = std::clamp(options.node_timeout_ms, kRejoinDelayMsMin, kRejoinDelayMsMax);
-  if (new_ok && IsPrimary(*me) && now - minority_since_ms < delay) return;
+  if (new_ok && IsPrimary(*me) && now - minority_since_ms < RejoinDelay()) return;
   state_ok = new_ok;
   map_changed = true;
   if (new_ok)

@@ -224,6 +224,22 @@ TEST(ClusterState, FailsWhileSlotsBelongToAFailedNode) {
 }
 
 }  // namespace
+// Each of three primaries was alone. When the partition heals, the suspicions of two must not condemn the third.
+TEST(FailureDetector, DoesNotCondemnByWhatItSuspectedInAMinority) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  b.dead = {'b', 'c'};
+  b.Run(2500);
+  ASSERT_TRUE(b.View('b').is(kPfail));
+  b.dead = {'b'};  // c is back first, with its own old suspicion
+  b.Run(200);
+  b.ReportFailing('b', "c");
+  EXPECT_FALSE(b.View('b').is(kFail));
+  b.Run(1500);  // b stays silent
+  b.ReportFailing('b', "c");
+  EXPECT_TRUE(b.View('b').is(kFail));
+}
+
 // ---- the lease ----
 
 TEST(Lease, EndsANodeTimeoutAfterTheLastAnswers) {
