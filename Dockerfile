@@ -38,8 +38,9 @@ RUN /usr/share/tessera/install-packages image && rm -rf /var/lib/apt/lists/* /va
 COPY conf/docker-entrypoint /usr/local/bin/docker-entrypoint.sh
 COPY conf/create-cluster conf/tessera-health /usr/local/bin/
 COPY --from=build /redis-server /usr/local/bin/
-# Says so here and now when a library is missing.
-RUN redis-server --version && mkdir /data && chown redis:redis /data
+# Says so here and now when a library is missing. Anybody may write to a new volume, for --user and for root without its
+# capabilities; what is written is private.
+RUN redis-server --version && install -d -o redis -g redis -m 1777 /data
 
 # As the official image: a container's ports are reachable only where somebody published them.
 ENV TESSERA_DEFAULTS="protected-mode no"

@@ -90,7 +90,7 @@ def entrypoint_starts_like_the_official_one(options):
     for what, flags, uid, umask in (
         ("as root it becomes redis", ["--privileged=true"], "999", "0077"),
         ("without capabilities", ["--cap-drop", "all"], "0", "0077"),
-        ("as somebody", ["--user", "1234", "--tmpfs", "/data:mode=1777"], "1234", "0077"),
+        ("as somebody", ["--user", "1234"], "1234", "0077"),
         ("nothing but /data can be written", ["--read-only"], "999", "0077"),
         ("all of it", ["--read-only", "--user", "1234:1234", "--cap-drop", "all", "--tmpfs", "/data:mode=1777"], "1234", "0077"),
     ):
