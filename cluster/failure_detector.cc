@@ -39,8 +39,13 @@ void Core::Impl::OnTick() {
     next_random_ping_ms = now + kRandomPingPeriodMs;
     PingOldestOfFew();
   }
-  for (auto& [id, node] : nodes)
-    if (!node.is(kMyself | kNoAddress | kHandshake)) CheckNode(&node);
+  for (auto& [id, node] : nodes) {
+    if (node.is(kMyself | kHandshake)) continue;
+    // Another node answers at its address, and it has not called from a new one: silent like one nobody can dial. It would
+    // count as reachable for ever otherwise, and never be replaced.
+    if (node.is(kNoAddress) && !node.ping_sent_ms) node.ping_sent_ms = now;
+    CheckNode(&node);
+  }
   if (IsPrimary(*me)) KeepLease();
 
   CheckManualFailoverTimeout();
@@ -82,8 +87,9 @@ void Core::Impl::CheckNode(NodeView* node) {
   const Millis ping_delay = now - node->ping_sent_ms;
   const Millis data_delay = now - node->data_received_ms;
   // A link may be broken while the node is well. Dial anew at half the timeout, so that the other half can tell.
+  // A ping that was swallowed is not asked again on the same link: who only talks to us would stay suspected for ever.
   if (node->outbound && now - node->outbound_created_ms > timeout && node->ping_sent_ms && ping_delay > timeout / 2 &&
-      data_delay > timeout / 2)
+      (data_delay > timeout / 2 || ping_delay > timeout))
     CloseLinkById(node->outbound);
 
   if (node->outbound && !node->ping_sent_ms && now - node->pong_received_ms > timeout / 2) {

@@ -83,7 +83,7 @@ void Core::Impl::SendPing(LinkId link_id, MessageType type) {
   }
   // Suspicions always travel: each is a vote for FAIL.
   for (const auto& [id, node] : nodes)
-    if (Suspected(node) && !node.is(kHandshake | kNoAddress)) tell(node);
+    if (Suspected(node) && !InHandshake(node)) tell(node);
 
   if (peer && peer->is(kExtensionsSupported)) {
     Extensions& x = body.extensions;
