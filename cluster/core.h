@@ -71,7 +71,8 @@ struct MessageReceived {
 struct ReplicationStatus {
   ReplicationOffset offset = 0;   // this node's own: as primary produced, as replica processed
   bool primary_link_up = false;   // as replica: synchronised and connected
-  Millis primary_last_io_ms = 0;  // unix ms of the last byte heard from the primary while the link was up; 0 never
+  Millis primary_last_io_ms = 0;  // unix ms of the last byte heard from a primary while the link was up; 0 never
+  NodeId primary;                 // of the last FollowPrimary carried out: whom the link leads to; none = not told
 };
 struct SlotsWithKeys {
   SlotSet slots;

@@ -78,6 +78,8 @@ struct Core::Impl {
   ReplicationStatus replication;
   // Whom the shell was last told to follow; none as primary.
   std::optional<FollowPrimary> following;
+  // This replica came from another shard and is not yet synchronised: what it holds is not its primary's data.
+  bool foreign_data = false;
 
   struct Election {
     Millis at_ms = 0;  // when the votes are (or were) asked for; 0 = never scheduled
@@ -87,7 +89,7 @@ struct Core::Impl {
     std::set<NodeId> voters;
   };
   Election election;
-  enum class CannotFailOver { kNone, kDataAge, kWaitingDelay, kExpired, kWaitingVotes };
+  enum class CannotFailOver { kNone, kForeignData, kDataAge, kWaitingDelay, kExpired, kWaitingVotes };
   CannotFailOver cannot_fail_over = CannotFailOver::kNone;
   Millis cannot_fail_over_noted_ms = 0;
 

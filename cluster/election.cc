@@ -38,6 +38,11 @@ void Core::Impl::NoteCannotFailOver(CannotFailOver reason) {
   cannot_fail_over = reason;
   cannot_fail_over_noted_ms = now;
   switch (reason) {
+    case CannotFailOver::kForeignData:
+      Say(Severity::kWarning,
+          "Not standing for election: this node came from another shard and never synchronised with its primary. A "
+          "CLUSTER FAILOVER FORCE would take over with the data as it is");
+      return;
     case CannotFailOver::kDataAge:
       Say(Severity::kWarning,
           "Not standing for election: the link to the primary has been down for too long (cluster-replica-validity-"
@@ -66,6 +71,8 @@ void Core::Impl::HandleFailover() {
     cannot_fail_over = CannotFailOver::kNone;
     return;
   }
+  // Whatever its age: it would answer for its primary's slots with nothing, or with keys of others.
+  if (!by_hand && foreign_data) return NoteCannotFailOver(CannotFailOver::kForeignData);
   if (!by_hand && options.replica_validity_factor &&
       DataAge() > options.repl_ping_replica_period_ms + options.node_timeout_ms * options.replica_validity_factor)
     return NoteCannotFailOver(CannotFailOver::kDataAge);

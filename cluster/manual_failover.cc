@@ -58,6 +58,7 @@ void Core::Impl::OnManualFailoverStart(const Received& r) {
 void Core::Impl::OnReplicationStatus(const ReplicationStatus& status) {
   replication = status;
   me->offset = status.offset;
+  if (status.primary_link_up && (status.primary.empty() || status.primary == me->primary)) foreign_data = false;
   if (!manual.end_ms) return;
   if (IsReplica(*me)) {
     manual_check_wanted = true;
@@ -77,7 +78,8 @@ void Core::Impl::LearnPausedOffset(const Received& r) {
 }
 
 void Core::Impl::CheckManualFailover() {
-  if (!manual.end_ms || manual.can_start || !IsReplica(*me) || manual.primary_offset != replication.offset) return;
+  if (!manual.end_ms || manual.can_start || !IsReplica(*me) || foreign_data) return;
+  if (manual.primary_offset != replication.offset) return;
   manual.can_start = true;
   election = Election{};  // an earlier one has nothing to do with this
   failover_check_wanted = true;

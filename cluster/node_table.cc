@@ -147,6 +147,7 @@ void Core::Impl::BecomeReplicaOf(NodeView* primary) {
     UnassignSlotsOf(me);
     CloseOpenSlots();
   }
+  if (me->shard_id != primary->shard_id) foreign_data = true;
   SetPrimary(me, primary);
   SetShard(me, primary->shard_id);
   // Votes gathered for the old primary's slots must not win the new one's.
@@ -159,6 +160,7 @@ void Core::Impl::BecomeReplicaOf(NodeView* primary) {
 
 void Core::Impl::ReconcileReplication() {
   if (IsPrimary(*me)) {
+    foreign_data = false;
     if (following) {
       following.reset();
       Emit(BecomePrimary{});

@@ -156,7 +156,8 @@ void ClusterShell::TellReplicationStatus() {
   const Replication& replication = services_.replication;
   Tell(cluster::ReplicationStatus{.offset = replication.offset(),
                                   .primary_link_up = replication.primary_link_up(),
-                                  .primary_last_io_ms = replication.primary_last_io_ms()});
+                                  .primary_last_io_ms = replication.primary_last_io_ms(),
+                                  .primary = followed_});
 }
 
 void ClusterShell::Tell(const cluster::Event& event) {
@@ -242,11 +243,13 @@ bool ClusterShell::CarryOutOne(const cluster::Effect& effect) {
       return true;
     }
     bool operator()(const cluster::FollowPrimary& follow) {
-      shell.services_.replication.Follow(follow.endpoint.ip, follow.endpoint.port);
+      shell.services_.replication.Follow(follow.endpoint.ip, follow.endpoint.port, follow.id.view());
+      shell.followed_ = follow.id;
       return true;
     }
     bool operator()(const cluster::BecomePrimary&) {
       shell.services_.replication.BecomePrimary();
+      shell.followed_ = {};
       return true;
     }
     bool operator()(const cluster::EmptyDataset&) {

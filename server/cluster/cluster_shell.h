@@ -95,6 +95,7 @@ class ClusterShell {
   persistence::FileSystem& files_;
   Services& services_;
   ClusterBus bus_;
+  cluster::NodeId followed_;  // whom replication was last told to follow
   std::unique_ptr<cluster::Core> core_;
   std::unique_ptr<persistence::FileLock> lock_;
   std::deque<cluster::Effect> queued_;

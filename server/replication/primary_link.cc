@@ -30,9 +30,10 @@ constexpr size_t kLoadChunk = 256 << 10;
 }  // namespace
 
 PrimaryLink::PrimaryLink(EventLoop& loop, DiskThread& disk, Services& services, ReplicationStream& stream,
-                         Replication& replication, std::string host, uint16_t port)
+                         Replication& replication, std::string host, uint16_t port, std::string node_id)
     : loop_(loop), disk_(disk), services_(services), stream_(stream), replication_(replication), host_(std::move(host)),
-      port_(port) {
+      port_(port),
+      node_id_(std::move(node_id)) {
   down_since_ms_ = loop.now().mono_ms();
   loop_.Post([this, alive = alive_] {
     if (*alive && state_ == State::kWaiting && !services_.durability.loading()) Connect();
@@ -150,9 +151,14 @@ void PrimaryLink::NextStep(Step step) {
     case Step::kPing:
       return SendCommand({"PING"});
     case Step::kAuth:
-      if (config.masterauth.empty()) return NextStep(Step::kPort);
+      if (config.masterauth.empty()) return NextStep(Step::kIdentity);
       if (config.masteruser.empty()) return SendCommand({"AUTH", config.masterauth});
       return SendCommand({"AUTH", config.masteruser, config.masterauth});
+    case Step::kIdentity:
+      // Addresses go from hand to hand when containers restart. Whoever has the primary's now would make us drop its data
+      // for that of another shard.
+      if (node_id_.empty()) return NextStep(Step::kPort);
+      return SendCommand({"CLUSTER", "MYID"});
     case Step::kPort:
       return SendCommand({"REPLCONF", "listening-port",
                           std::to_string(config.replica_announce_port != 0 ? config.replica_announce_port : config.port)});
@@ -181,6 +187,13 @@ bool PrimaryLink::OnHandshakeLine(std::string_view line) {
       return true;
     case Step::kAuth:
       if (refused) return Drop(fmt::format("authentication refused: '{}' (see masterauth)", line)), false;
+      NextStep(Step::kIdentity);
+      return true;
+    case Step::kIdentity:
+      if (line[0] == '$') return true;  // the id is the next line
+      // An ACL user for replication may be refused; then the address has to do.
+      if (!refused && line != node_id_)
+        return Drop(fmt::format("node {} answers there, not our primary {}", line, node_id_)), false;
       NextStep(Step::kPort);
       return true;
     case Step::kPort:

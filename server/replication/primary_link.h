@@ -1,6 +1,6 @@
 // The link to the primary we follow: handshake, synchronisation, the stream; and over again whenever it breaks.
 //
-//   connect -> PING -> [AUTH] -> REPLCONF listening-port -> [REPLCONF ip-address] -> REPLCONF capa -> PSYNC
+//   connect -> PING -> [AUTH] -> [CLUSTER MYID] -> REPLCONF listening-port -> [REPLCONF ip-address] -> REPLCONF capa -> PSYNC
 //     +CONTINUE   -> stream
 //     +FULLRESYNC -> "$<length>" or "$EOF:<mark>" image -> file -> replace the dataset -> stream
 //
@@ -41,11 +41,12 @@ class PrimaryLink {
   };
 
   PrimaryLink(EventLoop& loop, DiskThread& disk, Services& services, ReplicationStream& stream, Replication& replication,
-              std::string host, uint16_t port);
+              std::string host, uint16_t port, std::string node_id);
   ~PrimaryLink();
 
   const std::string& host() const { return host_; }
   uint16_t port() const { return port_; }
+  const std::string& node_id() const { return node_id_; }
   State state() const { return state_; }
   bool online() const { return state_ == State::kOnline; }
   bool loading() const { return state_ == State::kLoading; }
@@ -82,6 +83,7 @@ class PrimaryLink {
   Replication& replication_;
   const std::string host_;
   const uint16_t port_;
+  const std::string node_id_;  // who must answer there; empty = anybody
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
   State state_ = State::kWaiting;
@@ -92,7 +94,7 @@ class PrimaryLink {
   std::string last_refusal_;  // logged once, not once a second
 
   // Handshake: what the next line answers.
-  enum class Step : uint8_t { kPing, kAuth, kPort, kAddress, kCapabilities, kPsync };
+  enum class Step : uint8_t { kPing, kAuth, kIdentity, kPort, kAddress, kCapabilities, kPsync };
   Step step_ = Step::kPing;
   void NextStep(Step step);
 

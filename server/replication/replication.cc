@@ -62,8 +62,8 @@ void Replication::OnStream(std::string_view bytes, int64_t) {
   replicas_->Feed(bytes);
 }
 
-void Replication::Follow(const std::string& host, uint16_t port) {
-  if (primary_ != nullptr && primary_->host() == host && primary_->port() == port) return;
+void Replication::Follow(const std::string& host, uint16_t port, std::string_view node_id) {
+  if (primary_ != nullptr && primary_->host() == host && primary_->port() == port && primary_->node_id() == node_id) return;
   log::Notice("Following {}:{} as a replica; the present data stays until the primary's arrives", host, port);
   const bool was_primary = primary_ == nullptr;
   primary_.reset();
@@ -75,7 +75,8 @@ void Replication::Follow(const std::string& host, uint16_t port) {
   // Those who follow us stay: should our history change, they learn it when we do.
   EnsureBacklog();
   stream_.set_following(true);
-  primary_ = std::make_unique<PrimaryLink>(loop_, disk_, services_, stream_, *this, host, port);
+  primary_ = std::make_unique<PrimaryLink>(loop_, disk_, services_, stream_, *this, host, port,
+                                           std::string(node_id));
   services_.options.mutable_config().replicaof_host = services_.cluster == nullptr ? host : "";
   services_.options.mutable_config().replicaof_port = services_.cluster == nullptr ? port : 0;
 }

@@ -39,7 +39,8 @@ class Replication : public StreamSink {
   // ---- role
   bool is_replica() const { return primary_ != nullptr; }
   // REPLICAOF host port; the cluster calls it too. Keeps the present data until the primary's arrives.
-  void Follow(const std::string& host, uint16_t port);
+  // `node_id`: of the cluster node that must answer there; empty = anybody.
+  void Follow(const std::string& host, uint16_t port, std::string_view node_id = {});
   // REPLICAOF NO ONE: keeps the data, starts a new history that continues the old one (second replication id).
   void BecomePrimary();
   std::string primary_host() const;
