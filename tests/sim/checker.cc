@@ -45,7 +45,7 @@ void Checker::Started(int node) {
 }
 
 void Checker::OnSaved(int node) {
-  const std::string& text = world_.server(node).durable;
+  const std::string& text = world_.server(node).disk.durable;
   Process& p = process(node);
   p.durable_current = NumberAfter(text, "currentEpoch ");
   p.durable_vote = NumberAfter(text, "lastVoteEpoch ");

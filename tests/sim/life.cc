@@ -6,31 +6,40 @@
 namespace tessera::sim {
 namespace {
 
-// The kinds of trouble, each of which a life has or has not.
+// The kinds of trouble, each of which a life has or has not. The last ones are not caused from time to time: they change
+// how something else happens.
 enum Trouble : uint32_t {
   kKills = 1 << 0,
   kPowerLosses = 1 << 1,
   kPauses = 1 << 2,
   kPartitions = 1 << 3,
   kOneWay = 1 << 4,
-  kStalls = 1 << 5,
-  kCuts = 1 << 6,
-  kClockJumps = 1 << 7,
-  kSaveFailures = 1 << 8,
-  kEffectCrashes = 1 << 9,
-  kNewAddresses = 1 << 10,
-  kReshards = 1 << 11,
-  kFailovers = 1 << 12,
-  kForcedFailovers = 1 << 13,
-  kTakeovers = 1 << 14,
-  kReplicates = 1 << 15,
-  kForgets = 1 << 16,
+  kMesh = 1 << 5,
+  kStalls = 1 << 6,
+  kCuts = 1 << 7,
+  kClockJumps = 1 << 8,
+  kShardDeaths = 1 << 9,
+  kSlowDisks = 1 << 10,
+  kFullDisks = 1 << 11,
+  kFailingSyncs = 1 << 12,
+  kLags = 1 << 13,
+  kReshards = 1 << 14,
+  kFailovers = 1 << 15,
+  kForcedFailovers = 1 << 16,
+  kTakeovers = 1 << 17,
+  kReplicates = 1 << 18,
+  kForgets = 1 << 19,
+  kBumps = 1 << 20,
+  kSaveFailures = 1 << 21,
+  kEffectCrashes = 1 << 22,
+  kNewAddresses = 1 << 23,
 };
-constexpr uint32_t kCalmTroubles = kReshards | kFailovers;
+constexpr uint32_t kCalmTroubles = kReshards | kFailovers | kLags;
 constexpr const char* kTroubleNames[] = {
-    "kills",     "power-losses", "pauses",        "partitions",     "one-way",       "stalls",
-    "cuts",      "clock-jumps",  "save-failures", "effect-crashes", "new-addresses", "reshards",
-    "failovers", "forced",       "takeovers",     "replicates",     "forgets"};
+    "kills",       "power-losses", "pauses",       "partitions",    "one-way",        "mesh",     "stalls",    "cuts",
+    "clock-jumps", "shard-deaths", "slow-disks",   "full-disks",    "failing-syncs",  "lags",     "reshards",  "failovers",
+    "forced",      "takeovers",    "replicates",   "forgets",       "bumps",          "save-failures", "effect-crashes",
+    "new-addresses"};
 
 class Life {
  public:
@@ -57,29 +66,38 @@ class Life {
 
  private:
   WorldConfig Shape(uint64_t seed, bool trace) {
-    calm_ = random_.Chance(0.15);
-    for (uint32_t bit = 1; bit <= kForgets; bit <<= 1)
-      if (random_.Chance(bit < kReshards ? 0.45 : 0.35)) troubles_ |= bit;
+    calm_ = random_.Chance(0.1);
+    // Lives with few kinds of trouble show what lives with many drown.
+    const double share = random_.Chance(0.4) ? 0.12 : 0.4;
+    for (uint32_t bit = 1; bit <= kNewAddresses; bit <<= 1)
+      if (random_.Chance(share)) troubles_ |= bit;
+    if (random_.Chance(0.3)) troubles_ |= kReshards;  // what else happens should find slots in flight
     if (calm_) troubles_ &= kCalmTroubles;
     WorldConfig c;
     c.seed = seed;
     c.trace = trace;
-    c.primaries = static_cast<int>(random_.Between(3, 5));
-    c.replicas = static_cast<int>(random_.Between(c.primaries - 1, c.primaries + 2));
-    c.spares = random_.Chance(0.2) ? 1 : 0;
-    static constexpr Millis kTimeouts[] = {1000, 2000, 5000};
-    c.options.node_timeout_ms = kTimeouts[random_.Below(3)];
-    c.options.replica_validity_factor = random_.Chance(0.5) ? 10 : 0;
+    ShapeNodes(c);
+    static constexpr Millis kTimeouts[] = {500, 1000, 1000, 2000, 2000, 5000, 15000};
+    const Millis node_timeout = kTimeouts[random_.Below(std::size(kTimeouts))];
+    c.options.node_timeout_ms = node_timeout;
+    c.options.replica_validity_factor = random_.Chance(0.6) ? 10 : random_.Chance(0.5) ? 1 : 0;
     c.options.allow_replica_migration = random_.Chance(0.7);
+    c.options.migration_barrier = random_.Chance(0.8) ? 1 : 0;
     c.options.require_full_coverage = random_.Chance(0.5);
     c.options.repl_ping_replica_period_ms = 1000;
-    c.clock_drift = calm_ || random_.Chance(0.3) ? 0 : random_.Chance(0.5) ? 0.0002 : 0.01;
+    c.clock_drift = calm_ || random_.Chance(0.4) ? 0 : random_.Chance(0.5) ? 0.0002 : 0.01;
     c.announce_ip = random_.Chance(0.3);
-    if (troubles_ & kSaveFailures) c.save_failure = 0.002;
+    c.write_every_ms = std::max<Millis>(15, node_timeout / 40);
+    c.wait_share = random_.Chance(0.2) ? 0.1 : 0.6;
+    c.reshard_step_ms = random_.Chance(0.4) ? 10 : node_timeout / 4;
+    c.full_sync_ms = random_.Chance(0.5) ? 200 : 2 * node_timeout;
+    if (troubles_ & kSaveFailures) c.save_failure = 0.05;
     if (troubles_ & kEffectCrashes) c.effect_crash = 0.01;
-    trouble_ms_ = c.options.node_timeout_ms * random_.Between(15, 30);
-    pace_ms_ = c.options.node_timeout_ms * random_.Between(1, 9) / 5;
-    shape_ = fmt::format("{}+{}+{} nodes, timeout {}", c.primaries, c.replicas, c.spares, c.options.node_timeout_ms);
+    const int nodes = c.primaries + c.replicas + c.spares;
+    trouble_ms_ = node_timeout * (nodes > 9 ? random_.Between(12, 18) : random_.Between(15, 30));
+    pace_ms_ = node_timeout * random_.Between(1, 9) / 5;
+    shape_ = fmt::format("{}+{}+{} nodes, timeout {}, validity factor {}", c.primaries, c.replicas, c.spares, node_timeout,
+                         c.options.replica_validity_factor);
     if (calm_) shape_ += ", calm";
     for (size_t i = 0; i < std::size(kTroubleNames); ++i)
       if (troubles_ >> i & 1) shape_ += fmt::format(", {}", kTroubleNames[i]);
@@ -88,6 +106,17 @@ class Life {
     quiet_effect_crash_ = c.effect_crash;
     c.save_failure = c.effect_crash = 0;  // not while it forms
     return c;
+  }
+
+  // 3 to 15 nodes, small clusters more often: their lives are cheaper and as dangerous.
+  void ShapeNodes(WorldConfig& c) {
+    const int nodes = static_cast<int>(random_.Chance(0.7) ? random_.Between(3, 8) : random_.Between(8, 15));
+    const int each = static_cast<int>(random_.Below(4));  // replicas of a primary
+    c.primaries = std::max(3, nodes / (1 + each));
+    c.replicas = std::min(15 - c.primaries, c.primaries * each);
+    if (each > 0 && random_.Chance(0.3))
+      c.replicas = std::max(1, c.replicas - static_cast<int>(random_.Below(c.primaries)));
+    if (c.primaries + c.replicas < 15 && random_.Chance(0.2)) c.spares = 1;
   }
 
   int AnyNode() { return static_cast<int>(random_.Below(world_.size())); }
@@ -108,19 +137,23 @@ class Life {
     Millis end = world_.now() + trouble_ms_;
     while (!world_.violated() && world_.now() < end) {
       world_.Run(random_.Between(1, 2 * pace_ms_));
-      uint32_t kind = 1u << random_.Below(std::size(kTroubleNames));
-      for (int tries = 0; tries < 8 && !(troubles_ & kind); ++tries)
+      uint32_t kind = 0;
+      for (int tries = 0; tries < 20 && !(troubles_ & kind); ++tries)
         kind = 1u << random_.Below(std::size(kTroubleNames));
       if (troubles_ & kind) Cause(kind);
       RestartTheDead();
     }
   }
 
-  // Processes that ended by themselves (failed saves, power lost in the middle) come back after a while.
   void RestartTheDead() {
     for (int n = 0; n < world_.size(); ++n) {
       if (world_.IsAlive(n) || !random_.Chance(0.2)) continue;
       bool moves = (troubles_ & kNewAddresses) && random_.Chance(0.5);
+      for (int other = 0; moves && other < world_.size(); ++other)
+        if (other != n && !world_.IsAlive(other) && random_.Chance(0.5)) {
+          world_.SwapAddresses(n, other);
+          moves = false;
+        }
       world_.Restart(n, moves ? World::Moving::kNewAddress : World::Moving::kSameAddress);
     }
   }
@@ -153,10 +186,19 @@ class Life {
         MendLater();
         break;
       }
+      case kMesh: {  // many paths, each by itself
+        const double share = random_.Chance(0.5) ? 0.2 : 0.5;
+        for (int a = 0; a < world_.size(); ++a)
+          for (int b = 0; b < world_.size(); ++b)
+            if (random_.Chance(share)) world_.Block(a, b);
+        world_.Count("partitions of no shape");
+        MendLater();
+        break;
+      }
       case kStalls:
         for (int i = 0; i < world_.size(); ++i)
-          if (random_.Chance(0.5)) world_.network().Stall(n, i, random_.Between(1, timeout()));
-        if (random_.Chance(0.3)) world_.network().Slow(n, AnyNode(), random_.Between(0, timeout()));
+          if (random_.Chance(0.5)) world_.DelayNetwork(n, i, random_.Between(1, timeout()), 0);
+        if (random_.Chance(0.3)) world_.DelayNetwork(n, AnyNode(), 0, random_.Between(0, timeout()));
         world_.Count("stalls");
         break;
       case kCuts:
@@ -165,6 +207,31 @@ class Life {
         break;
       case kClockJumps:
         world_.JumpClock(n, random_.Between(-3 * timeout(), 3 * timeout()));
+        break;
+      case kShardDeaths: {  // a primary with all or most of its replicas
+        if (!world_.IsAlive(n)) break;
+        const auto death = random_.Chance(0.5) ? World::Death::kPower : World::Death::kProcess;
+        const NodeId shard = world_.core(n).me().shard_id;
+        for (int i = 0; i < world_.size(); ++i)
+          if (world_.IsAlive(i) && world_.core(i).me().shard_id == shard && random_.Chance(0.8)) world_.Crash(i, death);
+        world_.Count("deaths of a shard");
+        break;
+      }
+      case kSlowDisks:
+        world_.SetDisk(n, false, false, random_.Between(10, random_.Chance(0.5) ? timeout() / 4 : 3 * timeout()));
+        WellLater(n);
+        break;
+      case kFullDisks:
+      case kFailingSyncs:
+        world_.SetDisk(n, kind == kFullDisks, kind == kFailingSyncs, 0);
+        world_.Count(kind == kFullDisks ? "disks that filled up" : "disks whose syncs failed");
+        WellLater(n);
+        break;
+      case kLags:
+        world_.HoldReplication(n, AWhile(), static_cast<size_t>(random_.Below(3)));
+        break;
+      case kBumps:
+        if (world_.Running(n) && world_.core(n).me().is(cluster::kPrimary)) world_.BumpEpoch(n);
         break;
       case kReshards:
         Reshard(n);
@@ -188,6 +255,10 @@ class Life {
       default:  // the rest happen along the way
         break;
     }
+  }
+
+  void WellLater(int n) {
+    world_.scheduler().After(AWhile(), [this, n] { world_.SetDisk(n, false, false, 0); });
   }
 
   void MendLater() {
@@ -215,6 +286,10 @@ class Life {
     bool all = random_.Chance(0.02);
     int wanted = static_cast<int>(random_.Between(1, 12));
     size_t first = static_cast<size_t>(random_.Below(cluster::kSlotCount));
+    if (random_.Chance(0.7)) {  // where the clients are
+      const std::vector<Slot>& tracked = world_.tracked_slots();
+      first = tracked[static_cast<size_t>(random_.Below(static_cast<int64_t>(tracked.size())))];
+    }
     for (size_t i = 0; i < owned.size() && (all || static_cast<int>(slots.size()) < wanted); ++i) {
       size_t slot = (first + i) % owned.size();
       if (owned.test(slot)) slots.push_back(static_cast<Slot>(slot));
@@ -280,10 +355,11 @@ class Life {
     if (world_.violated()) return;
     if (!world_.Converged(&why)) return world_.Violate("agreement did not last: " + why);
     if (CounterOf("elections won") != elections) return world_.Violate("an election without a fault");
-    int lost = world_.LostWrites();
-    world_.Count("writes acknowledged", static_cast<uint64_t>(world_.acknowledged_writes()));
+    world_.history().CheckAtEnd();
+    int lost = world_.history().LostWrites();
+    world_.Count("writes acknowledged", world_.history().size());
     world_.Count("writes lost", static_cast<uint64_t>(lost));
-    if (!calm_) return;
+    if (world_.violated() || !calm_) return;
     if (lost > 0) return world_.Violate(fmt::format("{} acknowledged writes lost without a fault", lost));
     if (CounterOf("elections won") > CounterOf("failovers asked for"))
       return world_.Violate("a failover nobody asked for");

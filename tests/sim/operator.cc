@@ -1,6 +1,8 @@
 // What an operator does to the simulated cluster: building it, resharding, failovers, and the question whether all
 // nodes agree.
 #include <algorithm>
+#include <tuple>
+#include <utility>
 
 #include "fmt/core.h"
 #include "tests/sim/world.h"
@@ -8,6 +10,8 @@
 namespace tessera::sim {
 
 using cluster::NodeView;
+
+constexpr Millis kNever = 1'000'000'000'000;
 
 void World::CreateCluster() {
   for (int n = 0; n < size(); ++n) Restart(n);
@@ -50,7 +54,12 @@ std::string World::Meet(int node, int other) {
 
 std::string World::Failover(int node, cluster::FailoverMode mode) {
   checker_.ExpectForcedRole(node, mode == cluster::FailoverMode::kTakeover);
+  Server& s = servers_[node];
+  const auto before = std::pair(s.asked, s.asked_at_ms);
+  s.asked = mode;  // what follows may follow at once
+  s.asked_at_ms = now();
   std::string error = Admin(node, [&](Core& c, Millis at, Effects& e) { return c.Failover(at, mode, e); });
+  if (!error.empty()) std::tie(s.asked, s.asked_at_ms) = before;
   checker_.ExpectForcedRole(node, false);
   if (error.empty()) {
     static constexpr const char* kNames[] = {"failovers asked for", "failovers asked for (FORCE)",
@@ -63,8 +72,7 @@ std::string World::Failover(int node, cluster::FailoverMode mode) {
 std::string World::Replicate(int node, int primary) {
   if (!IsAlive(primary)) return "unreachable";
   std::string id = core(primary).self().str();
-  bool empty = true;
-  for (auto& [slot, values] : servers_[node].data) empty = empty && values.empty();
+  bool empty = servers_[node].data.empty();
   return Admin(node, [&](Core& c, Millis at, Effects& e) { return c.Replicate(at, id, empty, e); });
 }
 
@@ -99,13 +107,36 @@ void World::Reshard(std::vector<Slot> slots, int source, int target, int steps_m
   dance->target_id = core(target).self();
   dance->steps_left = steps_max;
   ++reshards_running_;
+  resharding_ = {source, target};
   Count("reshards started");
   DanceStep(dance);
+}
+
+std::string World::BumpEpoch(int node) {
+  std::string reply;
+  return Admin(node, [&](Core& c, Millis at, Effects& e) { return c.BumpEpoch(at, reply, e); });
+}
+
+// MIGRATE of all keys: what the target does not accept stays where it is. Writes paused for a failover wait here too.
+std::string World::MigrateKeys(Slot slot, int source, int target) {
+  Server &from = servers_[source], &to = servers_[target];
+  if (!core(target).me().is(cluster::kPrimary) || !core(target).ImportingFrom(slot)) return "target refuses";
+  auto values = from.data.find(slot);
+  if (values == from.data.end()) return "";
+  if (from.following || to.following) return "no longer a primary";
+  if (from.writes_paused_until_ms > LocalTime(source) || to.writes_paused_until_ms > LocalTime(target)) return "paused";
+  for (uint64_t value : std::vector<uint64_t>(values->second.all())) Append(target, LogEntry::Op::kWrite, slot, value);
+  Append(source, LogEntry::Op::kDropSlot, slot, 0);
+  Count("slots migrated with keys");
+  return "";
 }
 
 void World::DanceStep(std::shared_ptr<Dance> d) {
   auto stop = [&](const char* how) {
     --reshards_running_;
+    resharding_.clear();
+    // A slot left open may go either way until somebody settles it.
+    if (d->step > 0 && d->next < d->slots.size()) history_.Moving(d->slots[d->next], kNever);
     Count(how);
   };
   if (d->next == d->slots.size()) return stop("reshards finished");
@@ -114,6 +145,7 @@ void World::DanceStep(std::shared_ptr<Dance> d) {
       core(d->target).self() != d->target_id)
     return stop("reshards broken off");
   Slot slot = d->slots[d->next];
+  history_.Moving(slot, now() + 5 * config_.options.node_timeout_ms);
   std::string error;
   switch (d->step++) {
     case 0:
@@ -126,17 +158,9 @@ void World::DanceStep(std::shared_ptr<Dance> d) {
         return c.SetSlotMigrating(at, slot, d->target_id.view(), e);
       });
       break;
-    case 2: {  // MIGRATE: what the target does not accept stays where it is
-      if (!core(d->target).me().is(cluster::kPrimary) || !core(d->target).ImportingFrom(slot)) {
-        error = "target refuses";
-        break;
-      }
-      auto it = servers_[d->source].data.find(slot);
-      if (it == servers_[d->source].data.end() || servers_[d->source].following) break;
-      for (uint64_t value : std::set<uint64_t>(it->second)) Append(d->target, LogEntry::Op::kWrite, slot, value);
-      Append(d->source, LogEntry::Op::kDropSlot, slot, 0);
+    case 2:
+      error = MigrateKeys(slot, d->source, d->target);
       break;
-    }
     default: {
       // SETSLOT NODE at the target, then at the source, then at all other primaries.
       int order = d->step - 4;
@@ -157,7 +181,8 @@ void World::DanceStep(std::shared_ptr<Dance> d) {
         if (order < 2) error = "no longer a primary";
         break;
       }
-      size_t keys = servers_[node].data.count(slot) ? servers_[node].data[slot].size() : 0;
+      auto values = servers_[node].data.find(slot);
+      size_t keys = values == servers_[node].data.end() ? 0 : values->second.size();
       std::string refused = Admin(
           node, [&](Core& c, Millis at, Effects& e) { return c.SetSlotNode(at, slot, d->target_id.view(), keys, e); });
       if (order < 2) error = refused;
@@ -165,7 +190,7 @@ void World::DanceStep(std::shared_ptr<Dance> d) {
     }
   }
   if (!error.empty()) return stop("reshards broken off");
-  scheduler_.After(1 + random_.Below(10), [this, d] { DanceStep(d); });
+  scheduler_.After(1 + random_.Below(d->slots.size() > 50 ? 10 : config_.reshard_step_ms), [this, d] { DanceStep(d); });
 }
 
 void World::SettleOpenSlots() {
