@@ -110,6 +110,9 @@ void Core::Impl::HandleFailover() {
   if (!election.requested) {
     election.requested = true;
     election.epoch = ++current_epoch;
+    // Who stands gives no vote in that epoch. Its shard's vote may have gone to it already, by the primary it replaces: with
+    // another one after its victory, two candidates could win the same epoch.
+    last_vote_epoch = current_epoch;
     WantDurableSave();
     state_check_wanted = true;
     Say(Severity::kNotice, "Asking the primaries for their votes in epoch {}; {} needed", election.epoch, Majority());

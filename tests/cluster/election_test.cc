@@ -100,6 +100,13 @@ TEST(Election, DoesNotCountReplicasOrOldEpochs) {
   EXPECT_TRUE(b.core->me().is(kReplica));
 }
 
+// As the primary it becomes it could vote for another candidate of that epoch, in which its shard has voted for it already.
+TEST(Election, GivesNoVoteInTheEpochItStandsIn) {
+  ReplicaOfFailed b;
+  b.RunUntilRequest();
+  EXPECT_NE(b.core->StateText().find("vars currentEpoch 11 lastVoteEpoch 11"), std::string::npos);
+}
+
 TEST(Election, AsksAgainInAFreshEpochAfterFourNodeTimeouts) {
   ReplicaOfFailed b;
   b.RunUntilRequest();
