@@ -135,7 +135,8 @@ def primary_alone_with_a_client(r, net):
 
 @shape
 def primary_and_its_replica(r, net):
-    """Nobody is left to take over: the slots stay unserved, and nothing may be lost."""
+    """Nobody is left to take over: the slots stay unserved."""
+    r.nothing_may_be_lost = True
     a, b, c = r.primaries()
     probe = Probe(r, a)
     inside = [a, r.replica_of(a)]
@@ -169,7 +170,8 @@ def two_against_one(r, net):
 
 @shape
 def three_sides(r, net):
-    """Nobody has a majority: all stop, nobody takes over while it lasts."""
+    """Nobody has a majority: all stop, and nobody takes over, not even when it heals."""
+    r.nothing_may_be_lost = True
     primaries = r.primaries()
     probes = [Probe(r, server) for server in primaries]
     a, b, c = primaries
