@@ -68,6 +68,7 @@ class CountingServer {
   }
   void Wait(int64_t ms) {
     server_.now_ms += ms;
+    server_.loop.Post([] {});  // a turn that does not sleep, for a new reading of the clock
     server_.loop.RunUntil([turns = 0]() mutable { return turns++ > 0; });
     server_.durability.Cron();
     Settle();
