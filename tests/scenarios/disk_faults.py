@@ -149,7 +149,7 @@ def sync_fails(options):
         os.remove(os.path.join(backing.path, "ballast"))
         # An ext4 that lost writes may have given up; then nothing but a new mount helps it.
         try:
-            eventually(lambda: other("SET", "after", "1") == b"OK", 20)
+            eventually(lambda: other("SET", "after", "1") == b"OK", 8)
         except AssertionError:
             print("  the file system did not recover; the server still answers")
             assert refused(other("PING"))
