@@ -84,9 +84,10 @@ void PrimaryLink::Drop(const std::string& why) {
   if (state_ == State::kOnline) down_since_ms_ = loop_.now().mono_ms();
   if (link_ != nullptr) link_->Close();
   link_.reset();
-  image_.reset();
-  if (!image_path_.empty() && state_ != State::kLoading) {
-    (void)files_.Remove(image_path_).ok();
+  // A dataset that has arrived is loaded to its end, whatever becomes of the primary.
+  if (state_ != State::kLoading) {
+    image_.reset();
+    if (!image_path_.empty()) (void)files_.Remove(image_path_).ok();
     image_path_.clear();
   }
   ForgetSession();
