@@ -17,6 +17,7 @@ namespace tessera::config {
 
 enum class AppendFsync : uint8_t { kNo, kAlways, kEverySec };
 enum class LogLevel : uint8_t { kDebug, kVerbose, kNotice, kWarning, kNothing };
+enum class LogFormat : uint8_t { kLegacy, kLogfmt, kJson };
 enum class MaxmemoryPolicy : uint8_t {
   kVolatileLru,
   kVolatileLfu,
@@ -57,6 +58,11 @@ enum NotifyFlag : uint32_t {
                kNotifyExpired | kNotifyEvicted | kNotifyStream | kNotifyModule,
 };
 
+// `maxmemory auto`: what is left is for what maxmemory does not count (the program, fragmentation, buffers of replicas,
+// a snapshot under way) and for the page cache of the files being written.
+inline constexpr int64_t kMaxmemoryAuto = -1;
+inline constexpr int64_t kMaxmemoryAutoPercent = 70;
+
 // Save when `changes` keys changed within `seconds`.
 struct SavePoint {
   int64_t seconds;
@@ -89,6 +95,8 @@ struct Config {
   int64_t tcp_keepalive;
   int64_t maxclients;
   int64_t socket_mark_id;
+  int64_t metrics_port;                   // 0: no HTTP
+  std::vector<std::string> metrics_bind;  // empty: as bind
   bool protected_mode;
   std::string requirepass;  // empty: none
   int64_t proto_max_bulk_len;
@@ -100,6 +108,7 @@ struct Config {
   bool daemonize;
   std::string pidfile;  // empty: none, unless daemonized
   LogLevel loglevel;
+  LogFormat log_format;
   std::string logfile;  // empty: standard output
   std::string dir;      // absolute; whoever starts the server changes to it
   int64_t databases;
@@ -115,7 +124,10 @@ struct Config {
   Allowed enable_debug_command;
 
   // Keyspace
-  uint64_t maxmemory;  // 0: no limit
+  uint64_t maxmemory;         // the limit in effect; 0: none
+  int64_t maxmemory_percent;  // what it was given as, of memory_limit: per cent, kMaxmemoryAuto, or 0: in bytes
+  // What the container or the machine has, told by who starts the server; no option. 0: not known, per cents are no limit.
+  uint64_t memory_limit = 0;
   MaxmemoryPolicy maxmemory_policy;
   int64_t maxmemory_samples;
   int64_t maxmemory_eviction_tenacity;

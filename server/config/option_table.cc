@@ -105,6 +105,8 @@ constexpr Choice kLogLevelChoices[] = {{"debug", V(LogLevel::kDebug)},
                                        {"notice", V(LogLevel::kNotice)},
                                        {"warning", V(LogLevel::kWarning)},
                                        {"nothing", V(LogLevel::kNothing)}};
+constexpr Choice kLogFormatChoices[] = {
+    {"legacy", V(LogFormat::kLegacy)}, {"logfmt", V(LogFormat::kLogfmt)}, {"json", V(LogFormat::kJson)}};
 constexpr Choice kMaxmemoryPolicyChoices[] = {
     {"volatile-lru", V(MaxmemoryPolicy::kVolatileLru)},       {"volatile-lfu", V(MaxmemoryPolicy::kVolatileLfu)},
     {"volatile-random", V(MaxmemoryPolicy::kVolatileRandom)}, {"volatile-ttl", V(MaxmemoryPolicy::kVolatileTtl)},
@@ -149,6 +151,8 @@ constexpr Option kOptions[] = {
     Int<&Config::tcp_keepalive>("tcp-keepalive", "300", 0, kIntMax),
     Int<&Config::maxclients>("maxclients", "10000", 1, UINT_MAX),
     Int<&Config::socket_mark_id>("socket-mark-id", "0", 0, UINT_MAX, kImmutable),
+    Int<&Config::metrics_port>("metrics-port", "0", 0, 65535),
+    Special("metrics-bind", "", kMetricsBindOption, kMultiWord),
     Bool<&Config::protected_mode>("protected-mode", "yes"),
     String<&Config::requirepass>("requirepass", "", kSensitive | kEmptyIsUnset),
     Memory<&Config::proto_max_bulk_len>("proto-max-bulk-len", "512mb", 1 << 20, kLongMax),
@@ -163,6 +167,7 @@ constexpr Option kOptions[] = {
     Bool<&Config::daemonize>("daemonize", "no", kImmutable),
     String<&Config::pidfile>("pidfile", "", kImmutable | kEmptyIsUnset),
     Enum<&Config::loglevel>("loglevel", "notice", kLogLevelChoices),
+    Enum<&Config::log_format>("log-format", "legacy", kLogFormatChoices),
     String<&Config::logfile>("logfile", "", kImmutable),
     Special("dir", ".", kDirOption, kProtected | kDenyLoading),
     Int<&Config::databases>("databases", "16", 1, kIntMax, kImmutable),
@@ -197,7 +202,7 @@ constexpr Option kOptions[] = {
     String<kNotYet>("locale-collate", ""),
 
     // Keyspace
-    Memory<&Config::maxmemory>("maxmemory", "0", 0, UINT64_MAX),
+    Special("maxmemory", "0", kMaxmemoryOption),
     Enum<&Config::maxmemory_policy>("maxmemory-policy", "noeviction", kMaxmemoryPolicyChoices),
     Int<&Config::maxmemory_samples>("maxmemory-samples", "5", 1, kIntMax),
     Int<&Config::maxmemory_eviction_tenacity>("maxmemory-eviction-tenacity", "10", 0, 100),

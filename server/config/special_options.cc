@@ -40,6 +40,46 @@ std::string Join(const std::vector<std::string>& words) {
   return out;
 }
 
+// maxmemory
+
+bool SetMaxmemory(Config& config, Words words, std::string& error) {
+  if (words.size() != 1) {
+    error = "wrong number of arguments";
+    return false;
+  }
+  const std::string_view text = words[0];
+  int64_t percent = 0;
+  if (EqualsIgnoreCase(text, "auto")) {
+    percent = kMaxmemoryAuto;
+  } else if (text.ends_with('%')) {
+    const auto number = protocol::ParseInt64(text.substr(0, text.size() - 1));
+    if (!number || *number < 1 || *number > 100) {
+      error = "percentage argument must be between 1 and 100";
+      return false;
+    }
+    percent = *number;
+  } else if (const auto bytes = protocol::ParseMemorySize(text)) {
+    config.maxmemory = *bytes;
+  } else {
+    error = "argument must be a memory value";
+    return false;
+  }
+  config.maxmemory_percent = percent;
+  ResolveMaxmemory(config);
+  return true;
+}
+
+std::string GetMaxmemory(const Config& config) {
+  if (config.maxmemory_percent == kMaxmemoryAuto) return "auto";
+  if (config.maxmemory_percent != 0) return fmt::format("{}%", config.maxmemory_percent);
+  return fmt::format("{}", config.maxmemory);
+}
+
+Lines MaxmemoryLines(const Config& config, std::string_view name) {
+  if (config.maxmemory_percent != 0) return {{fmt::format("{} {}", name, GetMaxmemory(config)), true}};
+  return {{fmt::format("{} {}", name, protocol::MemorySizeText(config.maxmemory)), config.maxmemory != 0}};
+}
+
 // save
 
 bool SetSave(Config& config, Words words, std::string& error) {
@@ -75,26 +115,31 @@ Lines SaveLines(const Config& config, std::string_view name) {
   return lines;
 }
 
-// bind
+// bind and metrics-bind
 
 constexpr size_t kMaxBindAddresses = 16;
 
-bool SetBind(Config& config, Words words, std::string& error) {
-  if (words.size() > kMaxBindAddresses) {
-    error = "Too many bind addresses specified.";
-    return false;
+template <std::vector<std::string> Config::* Member>
+struct AddressesOption {
+  static bool Set(Config& config, Words words, std::string& error) {
+    if (words.size() > kMaxBindAddresses) {
+      error = "Too many bind addresses specified.";
+      return false;
+    }
+    if (words.size() == 1 && words[0].empty()) words = {};
+    (config.*Member).assign(words.begin(), words.end());
+    return true;
   }
-  if (words.size() == 1 && words[0].empty()) words = {};
-  config.bind.assign(words.begin(), words.end());
-  return true;
-}
 
-std::string GetBind(const Config& config) { return Join(config.bind); }
+  static std::string Get(const Config& config) { return Join(config.*Member); }
 
-Lines BindLines(const Config& config, std::string_view name) {
-  if (config.bind == Defaults().bind) return {};
-  return {{fmt::format("{} {}", name, config.bind.empty() ? "\"\"" : Join(config.bind)), true}};
-}
+  static Lines FileLines(const Config& config, std::string_view name) {
+    if (config.*Member == Defaults().*Member) return {};
+    return {{fmt::format("{} {}", name, (config.*Member).empty() ? "\"\"" : Join(config.*Member)), true}};
+  }
+
+  static constexpr SpecialKind Kind() { return {Set, Get, FileLines}; }
+};
 
 // dir
 
@@ -314,14 +359,23 @@ bool IsPath(std::string_view value) { return value.find('/') != std::string_view
 
 }  // namespace
 
+constinit const SpecialKind kMaxmemoryOption = {SetMaxmemory, GetMaxmemory, MaxmemoryLines};
 constinit const SpecialKind kSaveOption = {SetSave, GetSave, SaveLines};
-constinit const SpecialKind kBindOption = {SetBind, GetBind, BindLines};
+constinit const SpecialKind kBindOption = AddressesOption<&Config::bind>::Kind();
+constinit const SpecialKind kMetricsBindOption = AddressesOption<&Config::metrics_bind>::Kind();
 constinit const SpecialKind kDirOption = {SetDir, GetDir, DirLines};
 constinit const SpecialKind kReplicaOfOption = {SetReplicaOf, GetReplicaOf, ReplicaOfLines};
 constinit const SpecialKind kClientOutputBufferLimitOption = {SetOutputBufferLimits, GetOutputBufferLimits,
                                                               OutputBufferLimitLines};
 constinit const SpecialKind kNotifyKeyspaceEventsOption = {SetNotify, GetNotify, NotifyLines};
 constinit const SpecialKind kLatencyPercentilesOption = {SetPercentiles, GetPercentiles, PercentilesLines};
+
+void ResolveMaxmemory(Config& config) {
+  if (config.maxmemory_percent == 0) return;
+  const auto percent = static_cast<uint64_t>(config.maxmemory_percent == kMaxmemoryAuto ? kMaxmemoryAutoPercent
+                                                                                        : config.maxmemory_percent);
+  config.maxmemory = config.memory_limit / 100 * percent + config.memory_limit % 100 * percent / 100;
+}
 
 std::string_view RefuseDbFilename(std::string_view value) {
   return IsPath(value) ? "dbfilename can't be a path, just a filename" : "";

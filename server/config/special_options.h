@@ -5,13 +5,18 @@
 
 namespace tessera::config {
 
+extern const SpecialKind kMaxmemoryOption;  // bytes, "75%" or "auto"
 extern const SpecialKind kSaveOption;
 extern const SpecialKind kBindOption;
+extern const SpecialKind kMetricsBindOption;
 extern const SpecialKind kDirOption;
 extern const SpecialKind kReplicaOfOption;
 extern const SpecialKind kClientOutputBufferLimitOption;
 extern const SpecialKind kNotifyKeyspaceEventsOption;
 extern const SpecialKind kLatencyPercentilesOption;
+
+// maxmemory in bytes from what it was given as, when memory_limit has changed.
+void ResolveMaxmemory(Config& config);
 
 // Reasons to refuse a string, empty if there is none.
 std::string_view RefuseDbFilename(std::string_view value);

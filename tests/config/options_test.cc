@@ -6,6 +6,7 @@
 
 #include "protocol/glob.h"
 #include "server/config/option.h"
+#include "server/config/special_options.h"
 
 namespace tessera::config {
 namespace {
@@ -54,6 +55,57 @@ TEST(Config, StartsAtTheDefaults) {
   EXPECT_EQ(config.client_output_buffer_limit[kClientReplica], (OutputBufferLimit{256 << 20, 64 << 20, 60}));
   EXPECT_EQ(config.proto_max_bulk_len, int64_t{512} << 20);
   EXPECT_EQ(config.shutdown_on_sigterm, 0);
+}
+
+TEST(Maxmemory, MayBeAPartOfWhatThereIs) {
+  Options options;
+  options.mutable_config().memory_limit = 1000;
+  EXPECT_EQ(Set(options, {"maxmemory", "75%"}), "");
+  EXPECT_EQ(options.config().maxmemory, 750u);
+  options.mutable_config().memory_limit = 199;
+  ResolveMaxmemory(options.mutable_config());
+  EXPECT_EQ(options.config().maxmemory, 149u);
+  options.mutable_config().memory_limit = 1000;
+  EXPECT_EQ(GetOne(options, "maxmemory"), "75%");
+  EXPECT_EQ(Set(options, {"maxmemory", "AUTO"}), "");
+  EXPECT_EQ(options.config().maxmemory, 700u);
+  EXPECT_EQ(GetOne(options, "maxmemory"), "auto");
+  EXPECT_EQ(Set(options, {"maxmemory", "2kb"}), "");
+  EXPECT_EQ(options.config().maxmemory, 2048u);
+  EXPECT_EQ(GetOne(options, "maxmemory"), "2048");
+}
+
+TEST(Maxmemory, FollowsTheLimit) {
+  Options options;
+  EXPECT_EQ(Set(options, {"maxmemory", "50%"}), "");
+  EXPECT_EQ(options.config().maxmemory, 0u);  // of nobody knows what: no limit
+  options.mutable_config().memory_limit = 4000;
+  ResolveMaxmemory(options.mutable_config());
+  EXPECT_EQ(options.config().maxmemory, 2000u);
+  EXPECT_EQ(Set(options, {"maxmemory", "7"}), "");
+  options.mutable_config().memory_limit = 8000;
+  ResolveMaxmemory(options.mutable_config());
+  EXPECT_EQ(options.config().maxmemory, 7u);
+}
+
+TEST(Maxmemory, RefusesOtherParts) {
+  Options options;
+  EXPECT_EQ(Set(options, {"maxmemory", "1mb"}), "");
+  for (const char* text : {"0%", "101%", "-5%", "%", "5 %", "automatic", ""})
+    EXPECT_NE(Set(options, {"maxmemory", text}), "") << text;
+  EXPECT_EQ(options.config().maxmemory, 1u << 20);
+  EXPECT_EQ(GetOne(options, "maxmemory"), "1048576");
+}
+
+TEST(Maxmemory, IsRewrittenAsItWasGiven) {
+  Options options;
+  options.mutable_config().memory_limit = 1000;
+  EXPECT_EQ(Set(options, {"maxmemory", "75%"}), "");
+  EXPECT_NE(RewrittenText(options.config(), "maxmemory 1gb\n").find("maxmemory 75%\n"), std::string::npos);
+  EXPECT_EQ(Set(options, {"maxmemory", "auto"}), "");
+  EXPECT_NE(RewrittenText(options.config(), "").find("maxmemory auto\n"), std::string::npos);
+  EXPECT_EQ(Set(options, {"maxmemory", "0"}), "");
+  EXPECT_EQ(RewrittenText(options.config(), "").find("maxmemory"), std::string::npos);
 }
 
 TEST(Options, SetChangesWhatCodeReads) {

@@ -156,6 +156,7 @@ TEST(ReferenceServer, AnswersConfigSetAlike) {
   for (const auto& [name, before] : reference.Get("*")) {
     if (skipped.count(name) != 0 || name.substr(0, 4) == "tls-") continue;
     for (const std::string_view value : values) {
+      if (name == "maxmemory" && value == "5%") continue;  // of the container's limit, here only
       EXPECT_EQ(options.Set(std::vector<std::string_view>{name, value}, {}), reference.Set({name, value}))
           << name << " '" << value << "'";
       EXPECT_EQ(GetOne(options, name), reference.Get(name).at(0).second) << name << " '" << value << "'";
