@@ -2,6 +2,7 @@
 #include "cluster/core.h"
 
 #include <cassert>
+#include <numeric>
 
 #include "cluster/core_impl.h"
 
@@ -151,37 +152,44 @@ int Core::FailureReports(Millis now, std::string_view id, Error* error) const {
   return impl_->CountFailureReports(node);
 }
 
-std::string Core::InfoText(Millis) const {
+InfoFigures Core::Figures() const {
   const Impl& d = *impl_;
-  int ok = 0, pfail = 0, fail = 0;
-  for (const auto& [id, node] : d.nodes) {
-    if (Failed(node))
-      fail += node.slot_count;
-    else if (Suspected(node))
-      pfail += node.slot_count;
-    else
-      ok += node.slot_count;
-  }
+  InfoFigures figures;
+  for (const auto& [id, node] : d.nodes)
+    (Failed(node) ? figures.slots_fail : Suspected(node) ? figures.slots_pfail : figures.slots_ok) +=
+        static_cast<size_t>(node.slot_count);
   const NodeView* primary = impl_->PrimaryOf(*d.me);
+  figures.ok = d.state_ok;
+  figures.slots_assigned = d.assigned.count();
+  figures.known_nodes = d.nodes.size();
+  figures.size = static_cast<size_t>(d.size);
+  figures.current_epoch = d.current_epoch;
+  figures.my_epoch = primary ? primary->config_epoch : d.me->config_epoch;
+  figures.messages_sent = std::accumulate(d.sent.begin(), d.sent.end(), uint64_t{0});
+  figures.messages_received = std::accumulate(d.received.begin(), d.received.end(), uint64_t{0});
+  figures.links_over_buffer_limit = d.links_over_buffer_limit;
+  return figures;
+}
+
+std::string Core::InfoText(Millis) const {
+  const InfoFigures figures = Figures();
   std::string text = fmt::format(
       "cluster_state:{}\r\ncluster_slots_assigned:{}\r\ncluster_slots_ok:{}\r\ncluster_slots_pfail:{}\r\n"
       "cluster_slots_fail:{}\r\ncluster_known_nodes:{}\r\ncluster_size:{}\r\ncluster_current_epoch:{}\r\n"
       "cluster_my_epoch:{}\r\n",
-      d.state_ok ? "ok" : "fail", d.assigned.count(), ok, pfail, fail, d.nodes.size(), d.size, d.current_epoch,
-      primary ? primary->config_epoch : d.me->config_epoch);
-  auto append = [&](const std::array<uint64_t, kMessageTypeCount>& counts, const char* what) {
-    uint64_t total = 0;
+      figures.ok ? "ok" : "fail", figures.slots_assigned, figures.slots_ok, figures.slots_pfail, figures.slots_fail,
+      figures.known_nodes, figures.size, figures.current_epoch, figures.my_epoch);
+  auto append = [&](const std::array<uint64_t, kMessageTypeCount>& counts, const char* what, uint64_t total) {
     for (int i = 0; i < kMessageTypeCount; ++i) {
-      total += counts[i];
       if (counts[i])
         text += fmt::format("cluster_stats_messages_{}_{}:{}\r\n", MessageTypeName(static_cast<MessageType>(i)), what,
                             counts[i]);
     }
     text += fmt::format("cluster_stats_messages_{}:{}\r\n", what, total);
   };
-  append(d.sent, "sent");
-  append(d.received, "received");
-  text += fmt::format("total_cluster_links_buffer_limit_exceeded:{}\r\n", d.links_over_buffer_limit);
+  append(impl_->sent, "sent", figures.messages_sent);
+  append(impl_->received, "received", figures.messages_received);
+  text += fmt::format("total_cluster_links_buffer_limit_exceeded:{}\r\n", figures.links_over_buffer_limit);
   return text;
 }
 

@@ -129,6 +129,17 @@ using Effect = std::variant<Send, OpenLink, CloseLink, SaveState, DropKeysInSlot
                             EmptyDataset, PauseWrites, ResumeWrites, Publish, SlotMapChanged, Note>;
 using Effects = std::vector<Effect>;
 
+// What CLUSTER INFO tells.
+struct InfoFigures {
+  bool ok = false;
+  size_t slots_assigned = 0, slots_ok = 0, slots_pfail = 0, slots_fail = 0;
+  size_t known_nodes = 0;
+  size_t size = 0;  // primaries with slots
+  Epoch current_epoch = 0, my_epoch = 0;
+  uint64_t messages_sent = 0, messages_received = 0;
+  uint64_t links_over_buffer_limit = 0;
+};
+
 // What this node knows of one node (itself included).
 struct NodeView {
   NodeId id;
@@ -212,6 +223,7 @@ class Core {
   std::string StateText() const;                                   // nodes.conf, vars line included
   std::string NodesText(Millis now, Audience who) const;           // CLUSTER NODES
   std::string NodeLine(const NodeView& node, Audience who) const;  // one line of it (CLUSTER REPLICAS)
+  InfoFigures Figures() const;                                     // of CLUSTER INFO
   std::string InfoText(Millis now) const;                          // CLUSTER INFO
   int FailureReports(Millis now, std::string_view id, Error* error) const;
   Epoch current_epoch() const;

@@ -11,22 +11,13 @@
 namespace tessera {
 namespace {
 
-struct Renderer {
-  std::string& out;
-  void operator()(std::monostate) const {}
-  void operator()(int64_t value) const { out += fmt::format("{}", value); }
-  void operator()(uint64_t value) const { out += fmt::format("{}", value); }
-  void operator()(Decimal value) const { out += fmt::format("{:.{}f}", value.value, value.digits); }
-  void operator()(const std::string& text) const { out += text; }
-};
-
 void RenderRows(const MetricSources& sources, std::span<const MetricRow> rows, std::string& out) {
   for (const MetricRow& row : rows) {
     const MetricValue value = row.get(sources);
     if (std::holds_alternative<std::monostate>(value)) continue;
     out += row.name;
     out += ':';
-    std::visit(Renderer{out}, value);
+    out += MetricText(value);
     out += "\r\n";
   }
 }
@@ -57,6 +48,7 @@ std::string RenderInfo(const Services& services, Now now, std::span<const std::s
   const MetricSources sources(services, now);
   std::string out;
   for (const MetricSection& section : MetricSections()) {
+    if (section.shown == MetricSection::Shown::kElsewhere) continue;
     if (all || (by_default && section.shown == MetricSection::Shown::kByDefault) || wanted.contains(section.name))
       RenderSection(sources, section, out);
   }

@@ -9,9 +9,12 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <mutex>
+
+#include "server/log_format.h"
 
 namespace tessera::log {
 namespace {
@@ -19,8 +22,7 @@ namespace {
 // The process has one log, as it has one standard output; spdlog's registry holds it and is thread-safe.
 std::atomic<char> role{'M'};
 std::atomic<Level> threshold{Level::kNotice};
-
-constexpr char kMark[] = {'.', '-', '*', '#'};
+std::atomic<config::LogFormat> layout{config::LogFormat::kLegacy};
 
 // Opens the file for each line, so that log rotation needs no more than moving it away.
 class FileSink : public spdlog::sinks::base_sink<std::mutex> {
@@ -60,7 +62,7 @@ std::string Open(const std::string& file, Level level) {
       sink = std::move(file_sink);
     }
     auto logger = std::make_shared<spdlog::logger>("tessera", sink);
-    logger->set_pattern("%P:%v");
+    logger->set_pattern("%v");
     logger->set_level(spdlog::level::trace);
     logger->flush_on(spdlog::level::trace);
     spdlog::set_default_logger(logger);
@@ -72,20 +74,19 @@ std::string Open(const std::string& file, Level level) {
 }
 
 void SetLevel(Level level) { threshold = level; }
+void SetFormat(config::LogFormat format) { layout = format; }
 void SetRole(char letter) { role = letter; }
 bool Enabled(Level level) { return level >= threshold.load(std::memory_order_relaxed); }
 
 void Write(Level level, std::string_view line) {
   if (!Enabled(level)) return;
-  // Redis's layout: pid:role date mark text, so that existing log tooling keeps working.
-  const auto now = std::chrono::system_clock::now();
-  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count() % 1000;
-  const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
-  std::tm tm{};
-  localtime_r(&seconds, &tm);
-  char date[32];
-  std::strftime(date, sizeof date, "%d %b %Y %H:%M:%S", &tm);
-  spdlog::default_logger_raw()->info("{} {}.{:03d} {} {}", role.load(), date, ms, kMark[static_cast<int>(level)], line);
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  spdlog::default_logger_raw()->info(
+      "{}", Formatted(layout, {.pid = getpid(),
+                               .role = role,
+                               .unix_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now).count(),
+                               .level = level,
+                               .text = line}));
 }
 
 }  // namespace tessera::log

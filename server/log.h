@@ -4,8 +4,13 @@
 
 #include <fmt/core.h>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
+
+namespace tessera::config {
+enum class LogFormat : uint8_t;
+}
 
 namespace tessera::log {
 
@@ -14,6 +19,8 @@ enum class Level { kDebug, kVerbose, kNotice, kWarning };
 // `file` empty = standard output. Returns an error text when the file cannot be opened; the old sink stays.
 std::string Open(const std::string& file, Level level);
 void SetLevel(Level level);
+// The layout of lines (log_format.h).
+void SetFormat(config::LogFormat format);
 // The letter in each line that says what this process is: M primary, S replica.
 void SetRole(char role);
 bool Enabled(Level level);

@@ -19,8 +19,10 @@
 #include "server/commands/table.h"
 #include "server/config/config_file.h"
 #include "server/config/options.h"
+#include "server/container_memory.h"
 #include "server/durability/left_files.h"
 #include "server/log.h"
+#include "server/memory_usage.h"
 #include "server/node.h"
 
 namespace {
@@ -88,6 +90,8 @@ int main(int argc, char** argv) {
   }
 
   tessera::config::Options options;
+  options.mutable_config().memory_limit =
+      tessera::UsableMemory(tessera::ReadContainerMemory(), tessera::SystemMemory());
   const tessera::CommandTable commands;
   const tessera::config::LoadHooks hooks{
       .read_stdin = [] { return std::string(std::istreambuf_iterator<char>(std::cin), {}); },
@@ -109,6 +113,7 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "Cannot open the log file: {}\n", error);
     return 1;
   }
+  tessera::log::SetFormat(config.log_format);
   if (config.daemonize) Daemonize();
   tessera::log::Notice("{}, pid {}, {}", VersionLine(), getpid(),
                        options.config_file().empty() ? "no configuration file: defaults and command line"

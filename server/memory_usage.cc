@@ -21,20 +21,6 @@ size_t __sanitizer_get_current_allocated_bytes() __attribute__((weak));
 namespace tessera {
 namespace {
 
-size_t ReadRss() {
-  // /proc/self/statm: size, resident ... in pages.
-  char text[128];
-  const int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
-  const ssize_t length = read(fd, text, sizeof text - 1);
-  close(fd);
-  if (length <= 0) return 0;
-  text[length] = '\0';
-  unsigned long long size = 0, resident = 0;
-  if (std::sscanf(text, "%llu %llu", &size, &resident) != 2) return 0;
-  return static_cast<size_t>(resident) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
-}
-
 // In names of jemalloc's controls, arena 4096 stands for all of them.
 size_t ReadMallctl(const char* name) {
   size_t value = 0, length = sizeof value;
@@ -48,6 +34,20 @@ void RefreshMallctl() {
 }
 
 }  // namespace
+
+size_t ResidentBytes() {
+  // /proc/self/statm: size, resident ... in pages.
+  char text[128];
+  const int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  const ssize_t length = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (length <= 0) return 0;
+  text[length] = '\0';
+  unsigned long long size = 0, resident = 0;
+  if (std::sscanf(text, "%llu %llu", &size, &resident) != 2) return 0;
+  return static_cast<size_t>(resident) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+}
 
 size_t AllocatedBytes() {
   if (__sanitizer_get_current_allocated_bytes != nullptr) return __sanitizer_get_current_allocated_bytes();
@@ -79,7 +79,7 @@ ThreadAllocations AllocationsOfThisThread() {
 
 MemoryUsage ReadMemoryUsage() {
   MemoryUsage usage;
-  usage.rss = ReadRss();
+  usage.rss = ResidentBytes();
   usage.allocated = usage.active = AllocatedBytes();
   usage.resident = usage.rss;
   if (mallctl != nullptr) {

@@ -16,6 +16,8 @@ struct MemoryUsage {
 };
 
 MemoryUsage ReadMemoryUsage();
+// The resident set alone.
+size_t ResidentBytes();
 // Bytes handed out, alone: cheaper, for checks made often.
 size_t AllocatedBytes();
 // Running totals of the calling thread, kept by the allocator; null where it has none. Reading them costs nothing.

@@ -1,15 +1,18 @@
-// Every figure the server tells of itself is one row here: a name, a kind, and where it comes from. INFO is rendered
-// from these rows (info.h); an exporter for monitoring systems can read the same ones. Loop thread.
-// Source of names and order: INFO of Redis 7.2.
+// Every figure the server tells of itself is one row here: a name, a kind, where it comes from, and how monitoring
+// systems know it. INFO (info.h) and the text for Prometheus (prometheus.h) are rendered from these rows. Loop thread.
+// Source of names and order: INFO of Redis 7.2; names for Prometheus: those of redis_exporter, which dashboards know.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
+#include "cluster/core.h"
 #include "server/clock.h"
 #include "server/durability/durability.h"
 #include "server/memory_usage.h"
@@ -34,6 +37,7 @@ struct MetricSources {
   uint64_t used_memory;  // as MemoryMeter says
   Durability::Figures persistence;
   Replication::Figures replication;
+  cluster::InfoFigures cluster;  // without meaning unless services.cluster is set
   size_t normal_client_bytes = 0, replica_client_bytes = 0;
   size_t largest_input = 0, largest_output = 0;  // of one client
 };
@@ -44,26 +48,65 @@ struct Decimal {
   double value;
   int digits;  // behind the point
 };
+// A word in INFO; 1 or 0 where only numbers are known.
+struct Status {
+  bool good;
+  std::string_view good_word = "ok", bad_word = "err";
+};
 // Empty: the figure does not apply now and is left out.
-using MetricValue = std::variant<std::monostate, int64_t, uint64_t, Decimal, std::string>;
+using MetricValue = std::variant<std::monostate, int64_t, uint64_t, Decimal, Status, std::string>;
+
+struct Label {
+  std::string_view name;
+  std::string value;
+};
+using Labels = std::vector<Label>;
+
+// How Prometheus gets a figure: as "redis_" and this name; without a name not at all.
+struct Exported {
+  std::string_view name = {};
+  std::string_view help = {};
+  double scale = 1;  // what its value is multiplied by
+  Labels (*labels)(const MetricSources& sources) = nullptr;
+};
 
 struct MetricRow {
   std::string_view name;
   MetricKind kind;
   MetricValue (*get)(const MetricSources& sources);
+  Exported exported = {};
+};
+
+// A figure Prometheus gets many times over: once per command, database, replica.
+struct Sample {
+  Labels labels;
+  double value;
+  std::string_view suffix = {};  // of the name: "_sum"
+};
+using SampleSink = std::function<void(const Sample& sample)>;
+struct SeriesRow {
+  std::string_view name;
+  std::string_view type;  // "gauge", "counter", "summary"
+  std::string_view help;
+  void (*samples)(const MetricSources& sources, const SampleSink& add);
 };
 
 struct MetricSection {
-  std::string_view name;                                        // as an argument of INFO
-  std::string_view title;                                       // as its headline
-  enum class Shown : uint8_t { kByDefault, kOnRequest } shown;  // on request: also with "all" and "everything"
+  std::string_view name;   // as an argument of INFO
+  std::string_view title;  // as its headline
+  // On request: also with "all" and "everything". Elsewhere: not by INFO, only by Prometheus.
+  enum class Shown : uint8_t { kByDefault, kOnRequest, kElsewhere } shown;
   std::span<const MetricRow> rows;
   // Lines whose number varies (one per database, command, replica), appended as "name:value\r\n"; may be null.
   void (*lines)(const MetricSources& sources, std::string& out);
-  std::span<const MetricRow> rows_after;  // behind the lines
+  std::span<const MetricRow> rows_after = {};  // behind the lines
+  std::span<const SeriesRow> series = {};      // what the lines tell, for Prometheus
 };
 
 std::span<const MetricSection> MetricSections();
+
+// As INFO shows it; nothing for an empty value.
+std::string MetricText(const MetricValue& value);
 
 // "1.18M"
 std::string HumanBytes(uint64_t bytes);

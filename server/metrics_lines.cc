@@ -5,7 +5,8 @@
 #include "protocol/number.h"
 #include "server/commands/table.h"
 #include "server/config/config.h"
-#include "server/metrics.h"
+#include "server/latency_monitor.h"
+#include "server/metrics_rows.h"
 #include "server/stats.h"
 
 namespace tessera {
@@ -88,5 +89,119 @@ void KeyspaceLines(const MetricSources& s, std::string& out) {
     out += fmt::format("db{}:keys={},expires={},avg_ttl={}\r\n", i, db.size(), db.volatile_count(), db.AverageTtlMs());
   }
 }
+
+namespace metrics {
+namespace {
+
+Labels Of(const Replication::Figures::Replica& replica) {
+  return {{"slave_ip", replica.ip},
+          {"slave_port", std::to_string(replica.port)},
+          {"slave_state", std::string(replica.state)}};
+}
+
+constexpr SeriesRow kReplicas[] = {
+    {"connected_slave_offset_bytes", "gauge", "Offset a replica has acknowledged.",
+     [](Source s, const SampleSink& add) {
+       for (const auto& replica : s.replication.replicas)
+         add({Of(replica), static_cast<double>(replica.acknowledged_offset)});
+     }},
+    {"connected_slave_lag_seconds", "gauge", "Seconds since a replica was last heard.",
+     [](Source s, const SampleSink& add) {
+       for (const auto& replica : s.replication.replicas) add({Of(replica), static_cast<double>(replica.lag_s)});
+     }},
+};
+
+// One sample per command, Get(figures).
+template <auto Get>
+void PerCommand(Source s, const SampleSink& add) {
+  ForEachCommand(s, [&add](const std::string& name, const Stats::PerCommand& figures) {
+    if (figures.calls == 0 && figures.rejected_calls == 0 && figures.failed_calls == 0) return;
+    add({{{"cmd", name}}, static_cast<double>(Get(figures))});
+  });
+}
+
+constexpr SeriesRow kCommands[] = {
+    {"commands_total", "counter", "Calls of a command.", PerCommand<[](const auto& figures) { return figures.calls; }>},
+    {"commands_duration_seconds_total", "counter", "Seconds spent in a command.",
+     PerCommand<[](const auto& figures) { return static_cast<double>(figures.usec) / 1e6; }>},
+    {"commands_rejected_calls_total", "counter", "Calls of a command refused before it began.",
+     PerCommand<[](const auto& figures) { return figures.rejected_calls; }>},
+    {"commands_failed_calls_total", "counter", "Calls of a command that failed.",
+     PerCommand<[](const auto& figures) { return figures.failed_calls; }>},
+};
+
+constexpr SeriesRow kErrors[] = {
+    {"errors_total", "counter", "Error replies by their first word.",
+     [](Source s, const SampleSink& add) {
+       for (const auto& [code, count] : s.services.stats.errors) add({{{"err", code}}, static_cast<double>(count)});
+     }},
+};
+
+constexpr SeriesRow kLatency[] = {
+    {"latency_percentiles_usec", "summary", "Microseconds a command takes; quantile in per cent.",
+     [](Source s, const SampleSink& add) {
+       if (!Config(s).latency_tracking) return;
+       ForEachCommand(s, [&](const std::string& name, const Stats::PerCommand& figures) {
+         if (figures.calls == 0) return;
+         for (double percent : Config(s).latency_tracking_info_percentiles)
+           add({{{"cmd", name}, {"quantile", protocol::DoubleText(percent)}}, Percentile(figures, percent)});
+         add({{{"cmd", name}}, static_cast<double>(figures.usec), "_sum"});
+         add({{{"cmd", name}}, static_cast<double>(figures.calls), "_count"});
+       });
+     }},
+};
+
+template <typename Visit>
+void ForEachDatabase(Source s, const Visit& visit) {
+  for (int i = 0; i < s.services.keyspace.database_count(); ++i)
+    visit(Labels{{"db", fmt::format("db{}", i)}}, s.services.keyspace.db(i));
+}
+
+constexpr SeriesRow kDatabases[] = {
+    {"db_keys", "gauge", "Keys of a database.",
+     [](Source s, const SampleSink& add) {
+       ForEachDatabase(s, [&](Labels labels, const store::Database& db) {
+         add({std::move(labels), static_cast<double>(db.size())});
+       });
+     }},
+    {"db_keys_expiring", "gauge", "Keys of a database that have a TTL.",
+     [](Source s, const SampleSink& add) {
+       ForEachDatabase(s, [&](Labels labels, const store::Database& db) {
+         add({std::move(labels), static_cast<double>(db.volatile_count())});
+       });
+     }},
+    {"db_avg_ttl_seconds", "gauge", "Average TTL of those, estimated.",
+     [](Source s, const SampleSink& add) {
+       ForEachDatabase(s, [&](Labels labels, const store::Database& db) {
+         if (db.size() != 0) add({std::move(labels), static_cast<double>(db.AverageTtlMs()) / 1e3});
+       });
+     }},
+};
+
+// One sample per kind of event the latency monitor has seen, Get(event).
+template <auto Get>
+void PerSpike(Source s, const SampleSink& add) {
+  if (s.services.latency == nullptr) return;
+  for (const auto& [name, event] : s.services.latency->events())
+    if (event.latest().unix_s != 0) add({{{"event_name", name}}, Get(event)});
+}
+
+constexpr SeriesRow kSpikes[] = {
+    {"latency_spike_last", "gauge", "When something last held the loop for longer than latency-monitor-threshold.",
+     PerSpike<[](const auto& event) { return static_cast<double>(event.latest().unix_s); }>},
+    {"latency_spike_duration_seconds", "gauge", "For how long it did.",
+     PerSpike<[](const auto& event) { return event.latest().ms / 1e3; }>},
+};
+
+}  // namespace
+
+constinit const std::span<const SeriesRow> kReplicaSeries = kReplicas;
+constinit const std::span<const SeriesRow> kCommandSeries = kCommands;
+constinit const std::span<const SeriesRow> kErrorSeries = kErrors;
+constinit const std::span<const SeriesRow> kLatencySeries = kLatency;
+constinit const std::span<const SeriesRow> kKeyspaceSeries = kDatabases;
+constinit const std::span<const SeriesRow> kSpikeSeries = kSpikes;
+
+}  // namespace metrics
 
 }  // namespace tessera

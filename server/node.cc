@@ -19,6 +19,8 @@
 #include "server/cluster/cluster_shell.h"
 #include "server/commands/table.h"
 #include "server/config/options.h"
+#include "server/config/special_options.h"
+#include "server/container_memory.h"
 #include "server/dispatcher.h"
 #include "server/durability/durability.h"
 #include "server/eviction.h"
@@ -27,8 +29,10 @@
 #include "server/lifecycle.h"
 #include "server/log.h"
 #include "server/memory_meter.h"
-#include "server/migrator.h"
+#include "server/memory_usage.h"
 #include "server/metrics.h"
+#include "server/migrator.h"
+#include "server/monitoring.h"
 #include "server/monitors.h"
 #include "server/net/disk_thread.h"
 #include "server/net/event_loop.h"
@@ -47,6 +51,7 @@ namespace tessera {
 namespace {
 
 constexpr int kCronMs = 100;
+constexpr int kMemoryLimitCheckMs = 5000;
 
 uint64_t RandomSeed() {
   std::random_device device;
@@ -112,6 +117,8 @@ struct Node::Parts {
         eviction(services, memory, &lazy_free),
         client_limits(services),
         latency(config),
+        monitoring(loop, services),
+        container_memory(ReadContainerMemory()),
         frontend(loop, services) {
     services.migrator = &migrator;
     services.memory = &memory;
@@ -119,6 +126,7 @@ struct Node::Parts {
     services.lazy_free = &lazy_free;
     services.client_limits = &client_limits;
     services.latency = &latency;
+    services.container_memory = &container_memory;
     if (config.cluster_enabled) {
       cluster = std::make_unique<ClusterShell>(loop, files, services);
       services.cluster = cluster.get();
@@ -154,6 +162,8 @@ struct Node::Parts {
   Eviction eviction;
   ClientLimits client_limits;
   LatencyMonitor latency;
+  Monitoring monitoring;
+  ContainerMemory container_memory;
   Frontend frontend;
   std::unique_ptr<boost::asio::signal_set> signals;
 
@@ -162,6 +172,8 @@ struct Node::Parts {
   void WireConfig(config::Options& options);
   void WatchSignals();
   void Cron();
+  void SayMemoryLimit() const;
+  void CheckMemoryLimit();
 };
 
 Node::Node(config::Options& options) : parts_(std::make_unique<Parts>(options)) {
@@ -215,6 +227,7 @@ void Node::Parts::WireTurn() {
     return more || more_due || more_to_evict;
   });
   loop.Every(kCronMs, [this] { Cron(); });
+  loop.Every(kMemoryLimitCheckMs, [this] { CheckMemoryLimit(); });
 }
 
 void Node::Parts::WireConfig(config::Options& options) {
@@ -254,8 +267,18 @@ void Node::Parts::WireConfig(config::Options& options) {
     return std::string(now.port != before.port ? "Unable to listen on this port. Check server logs."
                                                : "Failed to bind to specified addresses.");
   });
+  options.Subscribe({"metrics-port", "metrics-bind", "bind"}, [this](const Config& now, const Config& before) {
+    if (now.metrics_port == before.metrics_port && now.metrics_port == 0) return std::string();
+    const std::string error = monitoring.Listen();
+    if (!error.empty()) log::Warning("Monitoring: {}", error);
+    return error.empty() ? std::string() : std::string("Unable to listen for monitoring. Check server logs.");
+  });
   options.Subscribe({"loglevel"}, [](const Config& now, const Config&) {
     log::SetLevel(static_cast<log::Level>(now.loglevel));
+    return std::string();
+  });
+  options.Subscribe({"log-format"}, [](const Config& now, const Config&) {
+    log::SetFormat(now.log_format);
     return std::string();
   });
   options.Subscribe({"maxclients"}, [](const Config& now, const Config&) {
@@ -312,6 +335,44 @@ void Node::Parts::Cron() {
   lifecycle.Cron();
 }
 
+void Node::Parts::SayMemoryLimit() const {
+  const std::string maxmemory =
+      config.maxmemory == 0           ? std::string("maxmemory is not set")
+      : config.maxmemory_percent == 0 ? fmt::format("maxmemory is {}", HumanBytes(config.maxmemory))
+                                      : fmt::format("maxmemory {} of it is {}",
+                                                    config.maxmemory_percent == config::kMaxmemoryAuto
+                                                        ? fmt::format("auto ({}%)", config::kMaxmemoryAutoPercent)
+                                                        : fmt::format("{}%", config.maxmemory_percent),
+                                                    HumanBytes(config.maxmemory));
+  if (container_memory.limit_bytes == 0) {
+    log::Notice("Memory: no container limit, the machine has {}; {}", HumanBytes(SystemMemory()), maxmemory);
+    return;
+  }
+  log::Notice("Memory: the container may use {} (cgroup v{}, {}); {}", HumanBytes(container_memory.limit_bytes),
+              container_memory.version, container_memory.source, maxmemory);
+  if (config.maxmemory == 0)
+    log::Warning("Without maxmemory the kernel ends the server when it outgrows its container; consider 'maxmemory auto' "
+                 "({}% of the limit) and a maxmemory-policy",
+                 config::kMaxmemoryAutoPercent);
+  else if (config.maxmemory > container_memory.limit_bytes / 100 * 90)
+    log::Warning("maxmemory leaves less than 10% of the container's memory for buffers, fragmentation and snapshots: the "
+                 "kernel may end the server");
+}
+
+// A container's limit may be changed while it runs.
+void Node::Parts::CheckMemoryLimit() {
+  ContainerMemory now = ReadContainerMemory();
+  if (now.limit_bytes == container_memory.limit_bytes) return;
+  container_memory = std::move(now);
+  auto& mutable_config = services.options.mutable_config();
+  mutable_config.memory_limit = UsableMemory(container_memory, SystemMemory());
+  config::ResolveMaxmemory(mutable_config);
+  log::Notice("The memory limit of the container has changed");
+  SayMemoryLimit();
+  eviction.OptionsChanged();
+  client_limits.OptionsChanged();
+}
+
 void Node::Parts::WatchSignals() {
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGHUP, SIG_IGN);
@@ -359,6 +420,11 @@ int Node::Run(const std::function<void()>& when_listening) {
     log::Warning("Configured to not listen anywhere, exiting.");
     return 1;
   }
+  if (std::string error = p.monitoring.Listen(); !error.empty()) {
+    log::Warning("Failed listening for monitoring: {}. Exiting.", error);
+    return 1;
+  }
+  p.SayMemoryLimit();
   if (p.cluster != nullptr) {
     if (std::string error = p.cluster->Start(); !error.empty()) {
       log::Warning("{}. Exiting.", error);

@@ -31,6 +31,7 @@ class PubSub;
 class Replication;
 class SlowLog;
 class Watches;
+struct ContainerMemory;
 struct Stats;
 
 struct Services {
@@ -57,6 +58,7 @@ struct Services {
   LazyFree* lazy_free = nullptr;     // frees large values on its thread
   ClientLimits* client_limits = nullptr;  // maxmemory-clients
   LatencyMonitor* latency = nullptr;
+  const ContainerMemory* container_memory = nullptr;  // what the container may use
 };
 
 }  // namespace tessera

@@ -66,6 +66,7 @@ struct Stats {
 
   std::unordered_map<const CommandRow*, PerCommand> per_command;
   std::map<std::string, uint64_t, std::less<>> errors;  // by first word, at most 128 kinds
+  uint64_t dump_payloads_checked = 0;
 
   // CONFIG RESETSTAT. What is no statistic stays: start, changes since start, the peak of memory.
   void Reset() {

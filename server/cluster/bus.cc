@@ -93,7 +93,7 @@ void ClusterBus::Lost(cluster::LinkId id, bool over_limit) {
 
 std::vector<ClusterBus::Figures> ClusterBus::figures() const {
   std::vector<Figures> all;
-  for (const auto& [id, link] : links_) all.push_back({id, link.tcp->pending()});
+  for (const auto& [id, link] : links_) all.push_back({id, link.tcp->pending(), link.received.size()});
   return all;
 }
 

@@ -31,7 +31,8 @@ class ClusterBus {
 
   struct Figures {
     cluster::LinkId link;
-    size_t pending;
+    size_t pending;   // bytes not yet sent
+    size_t received;  // bytes kept of a message that has not arrived whole
   };
   std::vector<Figures> figures() const;
 

@@ -370,6 +370,14 @@ std::string ClusterShell::SaveNow() {
                      : fmt::format("ERR error saving the cluster node config: {}", status.reason());
 }
 
+size_t ClusterShell::bus_links() const { return bus_.figures().size(); }
+
+size_t ClusterShell::bus_buffer_bytes() const {
+  size_t bytes = 0;
+  for (const auto& link : bus_.figures()) bytes += link.pending + link.received;
+  return bytes;
+}
+
 size_t ClusterShell::send_buffer_bytes(cluster::LinkId link) const {
   for (const auto& figures : bus_.figures())
     if (figures.link == link) return figures.pending;

@@ -64,6 +64,8 @@ class ClusterShell {
   // CLUSTER SAVECONFIG; empty = saved.
   std::string SaveNow();
   size_t send_buffer_bytes(cluster::LinkId link) const;
+  size_t bus_links() const;         // open or being opened, either way
+  size_t bus_buffer_bytes() const;  // received in part, or not yet sent
 
  private:
   void Tick();

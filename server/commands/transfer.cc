@@ -9,6 +9,7 @@
 #include "server/commands/data.h"
 #include "server/commands/table.h"
 #include "server/config/config.h"
+#include "server/stats.h"
 #include "server/values/value_builder.h"
 #include "server/values/value_walk.h"
 
@@ -95,6 +96,7 @@ void Restore(CommandContext& ctx) {
   const persistence::DumpResult result = persistence::ReadDump(payload, {.key = key}, restored);
   if (result.read == persistence::DumpRead::kBadFooter)
     return ctx.reply.Error("ERR DUMP payload version or checksum are wrong");
+  ++ctx.services.stats.dump_payloads_checked;
   if (result.read != persistence::DumpRead::kOk || !restored.error().empty())
     return ctx.reply.Error("ERR Bad data format");
   if (expiry_ms != 0 && !options.absolute) {

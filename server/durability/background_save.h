@@ -33,6 +33,8 @@ class BackgroundSave {
   bool Step() { return job_->Step(); }
   uint64_t keys_done() const { return job_->keys_done(); }
   uint64_t field_expiries_left_out() const { return job_->field_expiries_left_out(); }
+  size_t held_bytes() const { return job_->held_bytes(); }
+  size_t held_bytes_max() const { return job_->held_bytes_max(); }
   uint64_t keys_total() const { return job_->keys_total(); }
 
  private:

@@ -109,6 +109,7 @@ struct Durability::Impl {
   }
 
   void SaveEnded(const persistence::Status& status) {
+    figures.rdb_last_held_bytes = save->held_bytes_max();
     save.reset();
     figures.last_bgsave_time_s = now_s() - save_started_s;
     figures.last_bgsave_ok = status.ok();
@@ -124,6 +125,7 @@ struct Durability::Impl {
   }
 
   void RewriteEnded(persistence::Status status) {
+    if (rewrite != nullptr) figures.aof_last_held_bytes = rewrite->held_bytes_max();
     rewrite.reset();
     if (status.ok()) {
       status = aof->FinishRewrite(rewrite_format);
@@ -636,6 +638,11 @@ Durability::Figures Durability::figures() const {
     f.aof_current_rewrite_time_s = d.now_s() - d.rewrite_started_s;
     f.snapshot_keys_processed = d.rewrite->keys_done();
     f.snapshot_keys_total = d.rewrite->keys_total();
+  }
+  for (const auto& job : {d.save.get(), d.rewrite.get()}) {
+    if (job == nullptr) continue;
+    f.held_bytes += job->held_bytes();
+    f.held_bytes_max += job->held_bytes_max();
   }
   f.aof_last_write_ok = d.feed.last_write_ok();
   if (d.aof) {

@@ -92,6 +92,8 @@ class Durability : public StreamSink {
     uint64_t aof_rewrites = 0, aof_current_size = 0, aof_base_size = 0, aof_buffer_length = 0;
     bool aof_pending_rewrite = false;
     uint64_t aof_pending_bio_fsync = 0, aof_delayed_fsync = 0;
+    // What snapshots hold in memory: of the running ones, at most until now; of the last ones at most.
+    uint64_t held_bytes = 0, held_bytes_max = 0, rdb_last_held_bytes = 0, aof_last_held_bytes = 0;
     uint64_t snapshot_keys_processed = 0, snapshot_keys_total = 0;  // of the running snapshot
   };
   Figures figures() const;

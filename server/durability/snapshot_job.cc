@@ -1,5 +1,7 @@
 #include "server/durability/snapshot_job.h"
 
+#include <algorithm>
+
 #include "server/clock.h"
 
 namespace tessera {
@@ -62,6 +64,8 @@ bool SnapshotJob::OnEntry(int db, uint16_t, store::EntryRef entry) {
     store::IntScratch scratch;
     waiting.text = entry.AsString(scratch);
   }
+  waiting_bytes_ += sizeof waiting + waiting.key.size() + waiting.text.size();
+  held_bytes_max_ = std::max(held_bytes_max_, held_bytes());
   return false;
 }
 
@@ -83,6 +87,7 @@ bool SnapshotJob::StepWaiting() {
     walk_ = nullptr;
     keyspace_.Discard(std::move(next.value));
   }
+  waiting_bytes_ -= sizeof next + next.key.size() + next.text.size();
   waiting_.pop_front();
   if (buffer_.size() >= kChunkBytes) HandOver();
   return true;
@@ -99,6 +104,7 @@ void SnapshotJob::AddSum() {
 
 void SnapshotJob::HandOver() {
   if (format_ == Format::kCommands) AddSum();
+  held_bytes_max_ = std::max(held_bytes_max_, held_bytes());
   unconsumed_ += buffer_.size();
   std::string chunk;
   chunk.reserve(kChunkBytes + 4096);

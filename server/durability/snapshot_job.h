@@ -45,6 +45,11 @@ class SnapshotJob final : public store::SnapshotVisitor {
   void Consumed(size_t bytes) { unconsumed_ -= bytes; }
 
   uint64_t field_expiries_left_out() const { return rdb_.field_expiries_left_out(); }
+  // Memory the snapshot costs: what is written and not consumed, old entries that wait. Copies of large values that share
+  // what has not changed with the keyspace are not counted.
+  size_t held_bytes() const { return buffer_.size() + unconsumed_ + waiting_bytes_; }
+  size_t held_bytes_max() const { return held_bytes_max_; }
+
   uint64_t keys_done() const { return snapshot_->visited(); }
   uint64_t keys_total() const { return snapshot_->total(); }
 
@@ -78,6 +83,7 @@ class SnapshotJob final : public store::SnapshotVisitor {
   std::vector<bool> announced_;
   size_t unconsumed_ = 0;
   bool complete_ = false;
+  size_t waiting_bytes_ = 0, held_bytes_max_ = 0;
   std::deque<Waiting> waiting_;      // the first one is being told while walk_ is set
   std::unique_ptr<ValueWalk> walk_;
   std::unique_ptr<store::Snapshot> snapshot_;
