@@ -56,7 +56,7 @@ size_t Eviction::NotCounted() const {
   size_t bytes = services_.durability.aof_buffer_bytes();
   for (const Session* session : services_.replication.replicas().all()) {
     bytes += session->out.allocated();
-    if (session->replica != nullptr) bytes += session->replica->held.capacity();
+    if (session->replica != nullptr) bytes += session->replica->held.allocated();
   }
   return bytes;
 }

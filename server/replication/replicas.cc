@@ -11,8 +11,10 @@
 #include "server/blocking.h"
 #include "server/clients.h"
 #include "server/config/config.h"
+#include "server/container_memory.h"
 #include "server/durability/snapshot_job.h"
 #include "server/log.h"
+#include "server/memory_usage.h"
 #include "server/net/event_loop.h"
 #include "server/replication/field_expiry.h"
 #include "server/replication/replication.h"
@@ -26,6 +28,9 @@ using State = Session::ReplicaSide::State;
 // A receiver that is this far behind makes the snapshot wait for it.
 constexpr size_t kUnsentMax = 4 << 20;
 constexpr size_t kImageChunk = 256 << 10;
+// In a container: above this share of its memory, replicas for which more than this waits are given up.
+constexpr uint64_t kContainerPercentMax = 92;
+constexpr size_t kWaitingAlways = 16 << 20;
 
 // A backup keeps what it can; restoring it is another matter.
 bool WantsFieldExpiry(const Session& session) {
@@ -172,7 +177,7 @@ void Replicas::Synchronise(Session& session, std::string_view id, int64_t offset
     session.out.Append(side.understands_psync2 ? fmt::format("+CONTINUE {}\r\n", replication.replication_id())
                                                : std::string("+CONTINUE\r\n"));
     const std::string missed = replication.backlog()->Read(offset - 1);
-    AppendStream(session, missed);
+    AppendStream(session.out, session, missed);
     BecomeOnline(session);
     ++services_.stats.sync_partial_ok;
     log::Notice("Replica {}:{} goes on where it was: {} bytes from offset {}", AddressOf(session), side.port, missed.size(),
@@ -273,8 +278,7 @@ void Replicas::BecomeOnline(Session& session) {
   Session::ReplicaSide& side = *session.replica;
   side.state = State::kOnline;
   side.acknowledged_ms = loop_.now().mono_ms();
-  AppendStream(session, side.held);
-  side.held = {};
+  session.out.Splice(side.held);
   side.sent_ms = 0;
   session.link->OutputPending();
   log::Notice("Replica {}:{} is synchronised and gets the stream", AddressOf(session), side.port);
@@ -323,11 +327,11 @@ void Replicas::DisconnectAll(std::string_view reason) {
   for (Session* session : all) session->link->CloseNow(reason);
 }
 
-void Replicas::AppendStream(Session& session, std::string_view bytes) {
+void Replicas::AppendStream(protocol::OutputBuffer& out, const Session& session, std::string_view bytes) {
   if (session.replica->knows_field_expiry || !MayTouchFieldExpiry(bytes)) {
-    session.out.Append(bytes);
+    out.Append(bytes);
   } else {
-    session.out.Append(WithoutFieldExpiry(bytes));
+    out.Append(WithoutFieldExpiry(bytes));
   }
 }
 
@@ -347,12 +351,19 @@ void Replicas::Feed(std::string_view bytes) {
   for (Session* session : replicas_) {
     Session::ReplicaSide& side = *session->replica;
     if (side.state == State::kOnline) {
-      AppendStream(*session, bytes);
+      AppendStream(session->out, *session, bytes);
       session->link->OutputPending();
     } else if (side.state == State::kReceiving || side.state == State::kAwaitingAck) {
-      side.held.append(bytes);
+      AppendStream(side.held, *session, bytes);
     }
   }
+}
+
+// Without the replica's buffer the server lives on; with it the kernel would end both.
+bool Replicas::NearContainerLimit() const {
+  const ContainerMemory* container = services_.container_memory;
+  if (container == nullptr || container->limit_bytes == 0) return false;
+  return ResidentBytes() > container->limit_bytes / 100 * kContainerPercentMax;
 }
 
 void Replicas::CronOf(Session& session) {
@@ -372,6 +383,10 @@ void Replicas::CronOf(Session& session) {
     session.out.Append("\n");
     session.link->OutputPending();
     return;
+  }
+  if (const size_t waiting = StreamBytesWaiting(session); waiting > kWaitingAlways && NearContainerLimit()) {
+    ++services_.stats.client_output_buffer_limit_disconnections;
+    return give_up(fmt::format("{} bytes wait for it and the container's memory is nearly used up", waiting));
   }
   if (side.state == State::kReceiving) {
     if (side.sent != session.network_out || session.out.empty()) {

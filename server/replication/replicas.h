@@ -41,7 +41,7 @@ struct Session::ReplicaSide {
   int64_t waiting_since_ms = 0;
   uint64_t sent = 0;            // bytes that had left when last looked at,
   int64_t sent_ms = 0;          // and since when: a receiver that takes nothing is given up
-  std::string held;           // the stream since the snapshot
+  protocol::OutputBuffer held;  // the stream since the snapshot
   std::unique_ptr<persistence::File> image;  // disk-based: what is being sent
   uint64_t image_bytes = 0, image_sent = 0;
   uint64_t image_end = 0;  // where the image ends so far, counted in bytes sent on this connection (network_out)
@@ -89,10 +89,11 @@ class Replicas {
   void StartSnapshot();
   void BecomeOnline(Session& session);
   // Bytes of the stream as this replica understands them.
-  static void AppendStream(Session& session, std::string_view bytes);
+  static void AppendStream(protocol::OutputBuffer& out, const Session& session, std::string_view bytes);
   static void AppendImage(Session& session, std::string_view bytes);
   void SendImage(Session& session);
   void CronOf(Session& session);
+  bool NearContainerLimit() const;
   bool Work();
 
   EventLoop& loop_;
