@@ -13,9 +13,9 @@ import shutil
 import threading
 import time
 
-from .cluster import Cluster, nodes_seen_by, redis_cli
+from .cluster import Cluster, info_of, nodes_seen_by, redis_cli, signature
 from .history import Excuse, Recorder
-from .resp import Error
+from .resp import Error, ReplyError
 from .scenario import equal
 from .slots import SLOTS, key_slot
 from .wait import eventually
@@ -206,14 +206,21 @@ class Harness:
         self.cluster.wait_until_replicas_online(90)
 
     def settle_open_slots(self):
-        """What an operator does after a move that broke off."""
+        """What an operator does after a move that broke off, once the cluster is well otherwise: a fix of a cluster in the midst
+        of a failover would hand out the slots of the dead."""
+
+        def well():
+            servers = self.cluster.servers
+            return all(info_of(s)["cluster_state"] == "ok" for s in servers) and len({signature(s)[0] for s in servers}) == 1
+
+        eventually(well, 60, "all agree but for the slots that were being moved", interval_s=0.2, ignore=(OSError, ReplyError))
         address = self.cluster.servers[0].address
 
         def settled():
             output = redis_cli("--cluster", "check", address, check=False)
             if "[OK] All 16384 slots covered" in output and "[ERR]" not in output and "[WARNING]" not in output:
                 return True
-            redis_cli("--cluster", "fix", address, "--cluster-replace", check=False, input="yes\n", timeout_s=60)
+            redis_cli("--cluster", "fix", address, "--cluster-replace", "--cluster-yes", check=False, timeout_s=120)
             return False
 
         eventually(settled, 90, "redis-cli --cluster fix settles the open slots", interval_s=0.5)
