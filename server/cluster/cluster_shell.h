@@ -59,6 +59,8 @@ class ClusterShell {
     CarryOut(std::move(effects));
     return result;
   }
+  // What was decided last could not be made durable: the node says nothing on the bus until it is.
+  bool silenced() const { return silenced_; }
   // To all nodes, or to those of this shard.
   void BroadcastPublish(bool sharded, std::string_view channel, std::string_view message);
   // CLUSTER SAVECONFIG; empty = saved.

@@ -29,6 +29,9 @@ void RunAndReply(CommandContext& ctx, ClusterShell& shell, Command command) {
   ctx.PropagateNothing();
   const std::string error = shell.Run(command);
   if (!error.empty()) return ctx.reply.Error(error);
+  // Whoever moves a slot must not let go of it at its source before the target's disk knows.
+  if (shell.silenced())
+    return ctx.reply.Error("ERR The change is not on disk yet: nodes.conf cannot be written. It is tried again every second");
   ctx.reply.Ok();
 }
 
