@@ -121,6 +121,13 @@ class Writer {
   std::string out_;
 };
 
+bool IsWord(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte > ' ' && byte != 0x7f && byte != ',' && byte != '"' && byte != '\'' && byte != '\\';
+  });
+}
+
 // Reads fields in order. The first read past the end, or an id that is none, makes it fail for good; reads then return
 // zeros, so the caller asks once at the end.
 class Reader {
@@ -143,6 +150,12 @@ class Reader {
   std::string Padded(size_t size) {
     std::string_view field = Raw(size);
     return std::string(field.substr(0, std::min(field.size(), field.find('\0'))));
+  }
+  // The same for a name or an address; none when it is not a single word. It goes into nodes.conf and CLUSTER NODES, where
+  // anything else would be read as something else, or keep this node from starting again.
+  std::string Word(size_t size) {
+    std::string text = Padded(size);
+    return IsWord(text) ? text : std::string();
   }
   NodeId Id() {
     std::string_view field = Raw(NodeId::kLength);
@@ -246,10 +259,10 @@ void ReadExtension(Reader& message, Extensions& e) {
   if (!message.error().empty()) return;
   switch (type) {
     case kHostname:
-      e.hostname = payload.Padded(payload.left());
+      e.hostname = payload.Word(payload.left());
       break;
     case kHumanNodename:
-      e.human_nodename = payload.Padded(payload.left());
+      e.human_nodename = payload.Word(payload.left());
       break;
     case kForgottenNode: {
       Extensions::Forgotten f;
@@ -291,7 +304,7 @@ GossipBody ReadGossip(Reader& r, uint16_t count, uint16_t extensions) {
     g.id = r.Id();
     g.ping_sent_s = r.U32();
     g.pong_received_s = r.U32();
-    g.ip = r.Padded(kAddressSize);
+    g.ip = r.Word(kAddressSize);
     g.port = r.U16();
     g.bus_port = r.U16();
     g.flags = r.U16();
@@ -427,7 +440,7 @@ std::variant<Message, DecodeError> Decode(std::string_view bytes) {
   h.sender = r.Id();
   h.slots = r.Slots();
   h.primary = r.IdOrNone();
-  h.ip = r.Padded(kAddressSize);
+  h.ip = r.Word(kAddressSize);
   uint16_t extensions = r.U16();
   r.Raw(30);
   h.pport = r.U16();

@@ -317,7 +317,7 @@ constexpr Option kOptions[] = {
     Bool<&Config::cluster_allow_reads_when_down>("cluster-allow-reads-when-down", "no"),
     Bool<&Config::cluster_allow_pubsubshard_when_down>("cluster-allow-pubsubshard-when-down", "yes"),
     Memory<&Config::cluster_link_sendbuf_limit>("cluster-link-sendbuf-limit", "0", 0, UINT64_MAX),
-    String<&Config::cluster_announce_ip>("cluster-announce-ip", "", kEmptyIsUnset),
+    String<&Config::cluster_announce_ip>("cluster-announce-ip", "", kEmptyIsUnset, {}, RefuseAnnouncedIp),
     String<&Config::cluster_announce_hostname>("cluster-announce-hostname", "", kEmptyIsUnset, {}, RefuseHostname),
     String<&Config::cluster_announce_human_nodename>("cluster-announce-human-nodename", "", kEmptyIsUnset, {},
                                                      RefuseHumanNodename),

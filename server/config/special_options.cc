@@ -391,6 +391,15 @@ std::string_view RefuseAppendDirname(std::string_view value) {
   return IsPath(value) ? "appenddirname can't be a path, just a dirname" : "";
 }
 
+std::string_view RefuseAnnouncedIp(std::string_view value) {
+  // Redis takes any text here, and does not start again once it stands in nodes.conf.
+  for (const char c : value) {
+    if (static_cast<unsigned char>(c) <= ' ' || c == 0x7f || c == ',' || c == '"' || c == '\'' || c == '\\')
+      return "The announced address must be a single word without commas, quotes or backslashes";
+  }
+  return "";
+}
+
 std::string_view RefuseHostname(std::string_view value) {
   if (value.size() >= 256) return "Hostnames must be less than 256 characters";
   for (const char c : value) {

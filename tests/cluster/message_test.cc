@@ -353,6 +353,22 @@ TEST(Message, AddressesLongerThanTheirFieldAreCutAndTerminated) {
   EXPECT_EQ(m.header.ip, std::string(45, '1'));
 }
 
+TEST(Message, NamesAndAddressesThatWouldBreakNodesConfAreNotHeard) {
+  for (const char* text : {"a b", "1,2", "x\ny", "\x01", "it's", "back\\slash", "\x7f"}) {
+    Message m = FullPing();
+    m.header.ip = text;
+    auto& body = std::get<GossipBody>(m.body);
+    body.entries[0].ip = text;
+    body.extensions.hostname = text;
+    body.extensions.human_nodename = text;
+    m = MustDecode(Encode(m));
+    EXPECT_EQ(m.header.ip, "");
+    EXPECT_EQ(std::get<GossipBody>(m.body).entries[0].ip, "");
+    EXPECT_EQ(std::get<GossipBody>(m.body).extensions.hostname, "");
+    EXPECT_EQ(std::get<GossipBody>(m.body).extensions.human_nodename, "");
+  }
+}
+
 TEST(Message, MutatedBytesNeverBreakTheDecoder) {
   std::vector<std::string> seeds;
   for (const char* golden : AllGolden()) seeds.push_back(Unpack(golden));
