@@ -1,4 +1,10 @@
-// TARGET [--seed N] [--rounds N] [FILE ...]: runs the files through the target, or else N mutated inputs.
+// TARGET [--seed N] [--rounds N | --seconds N] [FILE ...]: runs the files through the target, or else mutated inputs, so many or
+// for so long. An input that brings the target down is kept as a file in the temporary directory, to be given as FILE.
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -6,16 +12,41 @@
 #include <iterator>
 #include <memory>
 #include <random>
+#include <utility>
 
 #include "tests/fuzz/fuzz.h"
 
+// Of the sanitizers' runtime, where there is one.
+extern "C" void __sanitizer_set_death_callback(void (*callback)()) __attribute__((weak));
+
 namespace {
 
+const std::string* running = nullptr;
+
+// Called from the midst of a crash: system calls only.
+void KeepInput() {
+  const std::string* input = std::exchange(running, nullptr);
+  if (input == nullptr) return;
+  char path[] = "/tmp/fuzz-input-XXXXXX";
+  const int file = mkstemp(path);
+  if (file < 0) return;
+  if (write(file, input->data(), input->size()) >= 0) dprintf(STDERR_FILENO, "the input is kept in %s\n", path);
+  close(file);
+}
+
+void OnAbort(int) {
+  KeepInput();
+  signal(SIGABRT, SIG_DFL);
+  raise(SIGABRT);
+}
+
 void Run(const std::string& input) {
+  running = &input;
   // A block of exactly the input's size, so that a sanitizer sees every read past it.
   std::unique_ptr<uint8_t[]> block(new uint8_t[input.size()]);
   std::memcpy(block.get(), input.data(), input.size());
   LLVMFuzzerTestOneInput(block.get(), input.size());
+  running = nullptr;
 }
 
 std::string Mutate(std::string s, const std::vector<std::string>& corpus, std::mt19937_64& random) {
@@ -52,13 +83,20 @@ std::string Mutate(std::string s, const std::vector<std::string>& corpus, std::m
 }  // namespace
 
 int main(int argc, char** argv) {
+  using Clock = std::chrono::steady_clock;
+  signal(SIGABRT, OnAbort);
+  if (__sanitizer_set_death_callback != nullptr) __sanitizer_set_death_callback(KeepInput);
   uint64_t seed = 1, rounds = 100000;
+  Clock::time_point end = Clock::time_point::max();
   int files = 0;
   for (int i = 1; i < argc; ++i) {
     if (!std::strcmp(argv[i], "--seed") && i + 1 < argc) {
       seed = std::strtoull(argv[++i], nullptr, 10);
     } else if (!std::strcmp(argv[i], "--rounds") && i + 1 < argc) {
       rounds = std::strtoull(argv[++i], nullptr, 10);
+    } else if (!std::strcmp(argv[i], "--seconds") && i + 1 < argc) {
+      rounds = UINT64_MAX;
+      end = Clock::now() + std::chrono::seconds(std::strtoull(argv[++i], nullptr, 10));
     } else {
       std::ifstream in(argv[i], std::ios::binary);
       Run(std::string(std::istreambuf_iterator<char>(in), {}));
@@ -66,11 +104,13 @@ int main(int argc, char** argv) {
     }
   }
   if (files > 0) return 0;
-  std::printf("seed %llu, %llu rounds\n", static_cast<unsigned long long>(seed),
-              static_cast<unsigned long long>(rounds));
+  std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
+  std::fflush(stdout);
   std::mt19937_64 random(seed);
   std::vector<std::string> corpus = FuzzCorpus();
   for (const std::string& input : corpus) Run(input);
-  for (uint64_t r = 0; r < rounds; ++r) Run(Mutate(corpus[random() % corpus.size()], corpus, random));
+  uint64_t done = 0;
+  for (; done < rounds && Clock::now() < end; ++done) Run(Mutate(corpus[random() % corpus.size()], corpus, random));
+  std::printf("%llu rounds\n", static_cast<unsigned long long>(done));
   return 0;
 }
