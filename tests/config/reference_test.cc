@@ -157,6 +157,8 @@ TEST(ReferenceServer, AnswersConfigSetAlike) {
     if (skipped.count(name) != 0 || name.substr(0, 4) == "tls-") continue;
     for (const std::string_view value : values) {
       if (name == "maxmemory" && value == "5%") continue;  // of the container's limit, here only
+      // Would break nodes.conf; Redis finds out at its next start.
+      if (name == "cluster-announce-ip" && value.find(' ') != std::string_view::npos) continue;
       EXPECT_EQ(options.Set(std::vector<std::string_view>{name, value}, {}), reference.Set({name, value}))
           << name << " '" << value << "'";
       EXPECT_EQ(GetOne(options, name), reference.Get(name).at(0).second) << name << " '" << value << "'";
