@@ -3,7 +3,6 @@
 
 #include "cluster/slot.h"
 #include "server/cluster/cluster_shell.h"
-#include "server/commands/streams.h"
 #include "server/config/config.h"
 #include "server/store/keyspace.h"
 
@@ -24,10 +23,8 @@ std::string ClusterShell::AddKeys(Query& query, const CommandRow& row, std::span
   query.read_only &= !row.has(kWrite);
   query.moves_slots |= row.has(kMovesSlots);
   query.shard_channels |= row.has(kPubsub);
-  key_scratch_.clear();
   // Where keys are miscounted there are none: the command runs here and says what is wrong with it.
-  const bool reads_streams = row.group == Group::kStream && row.has(kMovableKeys);
-  if (!FindKeys(row, argv, key_scratch_) || (reads_streams && !ListsStreams(argv))) key_scratch_.clear();
+  FindRoutedKeys(row, argv, key_scratch_);
   for (const KeyPosition& position : key_scratch_) {
     const std::string_view key = argv[static_cast<size_t>(position.index)];
     const cluster::Slot slot = cluster::SlotOf(key);

@@ -202,8 +202,8 @@ void BitField(CommandContext& ctx) {
 // ---- rows
 
 // Nothing but GETs reads; everything else, nonsense included, may write.
-uint16_t BitfieldKeyFlags(Argv argv) {
-  constexpr uint16_t kReads = kKeyRO | kKeyAccess, kWrites = kKeyRW | kKeyAccess | kKeyUpdate;
+bool FindBitfieldKey(Argv argv, std::vector<KeyPosition>& keys) {
+  keys.push_back({1, kKeyRO | kKeyAccess});
   for (size_t i = 2; i < argv.size();) {
     const size_t followers = argv.size() - i - 1;
     if (followers >= 2 && protocol::EqualsIgnoreCase(argv[i], "GET")) {
@@ -211,15 +211,15 @@ uint16_t BitfieldKeyFlags(Argv argv) {
     } else if (followers >= 1 && protocol::EqualsIgnoreCase(argv[i], "OVERFLOW")) {
       i += 2;
     } else {
-      return kWrites;
+      keys.back().flags = kKeyRW | kKeyAccess | kKeyUpdate;
+      break;
     }
   }
-  return kReads;
+  return true;
 }
 constexpr KeySpec kBitfieldKeys[] = {{.flags = kKeyRW | kKeyAccess | kKeyUpdate | kKeyVariableFlags,
                                       .index = 1,
-                                      .notes = "reads, and writes unless all operations are GET",
-                                      .flags_of = BitfieldKeyFlags}};
+                                      .notes = "reads, and writes unless all operations are GET"}};
 constexpr KeySpec kReadsKey[] = {{.flags = kKeyRO | kKeyAccess, .index = 1}};
 constexpr ArgSpec kGetBlock[] = {{.name = "encoding", .type = ArgType::kString},
                                  {.name = "offset", .type = ArgType::kInteger}};
@@ -261,6 +261,7 @@ constexpr CommandRow kRows[] = {
      .acl = kAclBitmap,
      .handler = BitField,
      .keys = kBitfieldKeys,
+     .find_keys = FindBitfieldKey,
      .group = Group::kBitmap,
      .since = "3.2.0",
      .complexity = "O(1) for each operation.",

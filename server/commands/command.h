@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 namespace tessera {
 
@@ -95,13 +96,15 @@ struct KeySpec {
   int keynum_index = 0;           // kKeyNum: where the count stands, relative to the beginning
   int first_key = 0;              // kKeyNum
   std::string_view notes = {};
-  // An empty argument there is no key: the specifications that follow tell the keys then, and only then (MIGRATE).
-  bool empty_is_none = false;
-  // What the command does to the key, where that depends on its arguments (kKeyVariableFlags).
-  uint16_t (*flags_of)(std::span<const std::string_view> argv) = nullptr;
-  // kUnknown: where the key stands, which these fields cannot say; 0 = there is none (SORT ... STORE).
-  int (*locate)(std::span<const std::string_view> argv) = nullptr;
 };
+
+// Where a key of a request stands.
+struct KeyPosition {
+  int index;
+  uint16_t flags = 0;  // KeyFlag
+};
+// Appends the keys of a request; false when it is malformed.
+using KeyFinder = bool (*)(std::span<const std::string_view> argv, std::vector<KeyPosition>& keys);
 
 // A command's arguments as COMMAND DOCS tells them.
 enum class ArgType : uint8_t { kString, kInteger, kDouble, kKey, kPattern, kUnixTime, kPureToken, kOneOf, kBlock };
@@ -131,6 +134,8 @@ struct CommandRow {
   uint32_t acl = 0;                         // AclCategory beyond those the flags imply
   CommandHandler handler = nullptr;         // null only for rows that have subcommands and nothing of their own
   std::span<const KeySpec> keys = {};
+  // Where the specifications cannot say it exactly: incomplete, with flags that vary, or other than what redirections see.
+  KeyFinder find_keys = nullptr;
   Group group = Group::kGeneric;
   std::string_view since = {};
   std::string_view complexity = {};

@@ -300,6 +300,16 @@ constexpr ArgSpec kSearchStoreArgs[] = {
     {.name = "order", .type = ArgType::kOneOf, .flags = kOptional, .children = kOrderChoice},
     {.name = "count", .type = ArgType::kBlock, .flags = kOptional, .children = kCount},
     {.name = "storedist", .type = ArgType::kPureToken, .flags = kOptional, .token = "STOREDIST"}};
+// Of several targets the last counts.
+bool FindRadiusKeys(Argv argv, std::vector<KeyPosition>& keys) {
+  int target = 0;
+  for (size_t i = 5; i + 1 < argv.size(); ++i)
+    if (protocol::EqualsIgnoreCase(argv[i], "STORE") || protocol::EqualsIgnoreCase(argv[i], "STOREDIST"))
+      target = static_cast<int>(++i);
+  keys.push_back({1});
+  if (target != 0) keys.push_back({target});
+  return true;
+}
 constexpr KeySpec kMayStore[] = {
     {.flags = kKeyRO | kKeyAccess, .index = 1},
     {.flags = kKeyOW | kKeyUpdate, .begin = KeySpec::Begin::kKeyword, .index = 6, .keyword = "STORE"},
@@ -392,6 +402,7 @@ constexpr CommandRow kRows[] = {
      .acl = kAclGeo,
      .handler = GeoRadius,
      .keys = kMayStore,
+     .find_keys = FindRadiusKeys,
      .group = Group::kGeo,
      .since = "3.2.0",
      .complexity = "O(N+log(M)) for N members around the circle, M in all.",
@@ -420,6 +431,7 @@ constexpr CommandRow kRows[] = {
      .acl = kAclGeo,
      .handler = GeoRadiusByMember,
      .keys = kMemberMayStore,
+     .find_keys = FindRadiusKeys,
      .group = Group::kGeo,
      .since = "3.2.0",
      .complexity = "O(N+log(M)) for N members around the circle, M in all.",

@@ -65,7 +65,21 @@ void MigrateCommand(CommandContext& ctx) {
 
 // ---- rows
 
-constexpr KeySpec kMigrateKeys[] = {{.flags = kKeyRW | kKeyAccess | kKeyDelete, .index = 3, .empty_is_none = true},
+bool FindMigratedKeys(Argv argv, std::vector<KeyPosition>& keys) {
+  constexpr uint16_t kFlags = kKeyRW | kKeyAccess | kKeyDelete;
+  for (size_t i = 6; i < argv.size(); ++i) {
+    if (protocol::EqualsIgnoreCase(argv[i], "KEYS")) {
+      if (!argv[3].empty()) return false;
+      for (++i; i < argv.size(); ++i) keys.push_back({static_cast<int>(i), kFlags});
+      return true;
+    }
+    if (protocol::EqualsIgnoreCase(argv[i], "AUTH")) i += 1;
+    if (protocol::EqualsIgnoreCase(argv[i], "AUTH2")) i += 2;
+  }
+  keys.push_back({3, kFlags});
+  return true;
+}
+constexpr KeySpec kMigrateKeys[] = {{.flags = kKeyRW | kKeyAccess | kKeyDelete, .index = 3},
                                     {.flags = kKeyRW | kKeyAccess | kKeyDelete | kKeyIncomplete,
                                      .begin = KeySpec::Begin::kKeyword,
                                      .index = -2,
@@ -114,6 +128,7 @@ constexpr CommandRow kRows[] = {
      .acl = kAclKeyspace | kAclDangerous,
      .handler = MigrateCommand,
      .keys = kMigrateKeys,
+     .find_keys = FindMigratedKeys,
      .group = Group::kGeneric,
      .since = "2.6.0",
      .complexity = "DUMP and DEL here, RESTORE there, and O(N) bytes between the two.",

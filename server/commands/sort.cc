@@ -212,7 +212,7 @@ void SortRo(CommandContext& ctx) { SortInto(ctx, MayStore::kNo); }
 // ---- rows
 
 // The last STORE counts; the words of other options are not mistaken for it.
-int TargetOf(Argv argv) {
+bool FindSortKeys(Argv argv, std::vector<KeyPosition>& keys) {
   int at = 0;
   for (size_t i = 2; i < argv.size(); ++i) {
     if (protocol::EqualsIgnoreCase(argv[i], "LIMIT")) {
@@ -220,10 +220,12 @@ int TargetOf(Argv argv) {
     } else if (protocol::EqualsIgnoreCase(argv[i], "BY") || protocol::EqualsIgnoreCase(argv[i], "GET")) {
       i += 1;
     } else if (protocol::EqualsIgnoreCase(argv[i], "STORE") && i + 1 < argv.size()) {
-      at = static_cast<int>(++i);
+      at = static_cast<int>(i + 1);
     }
   }
-  return at;
+  keys.push_back({1, kKeyRO | kKeyAccess});
+  if (at != 0) keys.push_back({at, kKeyOW | kKeyUpdate});
+  return true;
 }
 
 constexpr KeySpec kSorted = {.flags = kKeyRO | kKeyAccess, .index = 1};
@@ -235,8 +237,7 @@ constexpr KeySpec kNamedByElements = {
 constexpr KeySpec kTarget = {.flags = kKeyOW | kKeyUpdate,
                              .begin = KeySpec::Begin::kUnknown,
                              .find = KeySpec::Find::kUnknown,
-                             .notes = "STORE may stand anywhere among the options.",
-                             .locate = TargetOf};
+                             .notes = "STORE may stand anywhere among the options."};
 constexpr KeySpec kSortKeys[] = {kSorted, kNamedByElements, kTarget};
 constexpr KeySpec kSortRoKeys[] = {kSorted, kNamedByElements};
 
@@ -275,6 +276,7 @@ constexpr CommandRow kRows[] = {
      .acl = kAclSet | kAclSortedSet | kAclList | kAclDangerous,
      .handler = Sort,
      .keys = kSortKeys,
+     .find_keys = FindSortKeys,
      .group = Group::kGeneric,
      .since = "1.0.0",
      .complexity = kSortComplexity,

@@ -80,27 +80,6 @@ bool ReadOptionsOf(CommandContext& ctx, ReadOptions& options) {
   return true;
 }
 
-}  // namespace
-
-bool ListsStreams(Argv argv) {
-  for (size_t i = 1; i < argv.size(); ++i) {
-    if (EqualsIgnoreCase(argv[i], "STREAMS")) {
-      const size_t words = argv.size() - i - 1;
-      return words != 0 && words % 2 == 0;
-    }
-    if (EqualsIgnoreCase(argv[i], "BLOCK") || EqualsIgnoreCase(argv[i], "COUNT")) {
-      ++i;
-    } else if (EqualsIgnoreCase(argv[i], "GROUP")) {
-      i += 2;
-    } else if (!EqualsIgnoreCase(argv[i], "NOACK")) {
-      return false;
-    }
-  }
-  return false;
-}
-
-namespace {
-
 // What an id argument means. Replies and returns false when there is no such stream or group, or no such id.
 bool ReadFrom(CommandContext& ctx, const ReadOptions& options, size_t i, ReadOptions::From& from) {
   const std::string_view key = options.keys[i], id = ctx.argv[options.ids_at + i];
@@ -322,6 +301,25 @@ constexpr ArgSpec kXReadGroupArgs[] = {
     {.name = "noack", .type = ArgType::kPureToken, .flags = kOptional, .token = "NOACK"},
     {.name = "streams", .type = ArgType::kBlock, .token = "STREAMS", .children = kStreams}};
 
+// The first STREAMS that is no option's value, with an id for each key behind it; its key specification is less exact.
+bool FindStreams(Argv argv, std::vector<KeyPosition>& keys) {
+  for (size_t i = 1; i < argv.size(); ++i) {
+    if (EqualsIgnoreCase(argv[i], "STREAMS")) {
+      const size_t words = argv.size() - i - 1;
+      for (size_t at = i + 1; at <= i + words / 2; ++at) keys.push_back({static_cast<int>(at)});
+      return words != 0 && words % 2 == 0;
+    }
+    if (EqualsIgnoreCase(argv[i], "BLOCK") || EqualsIgnoreCase(argv[i], "COUNT")) {
+      ++i;
+    } else if (EqualsIgnoreCase(argv[i], "GROUP")) {
+      i += 2;
+    } else if (!EqualsIgnoreCase(argv[i], "NOACK")) {
+      return false;
+    }
+  }
+  return false;
+}
+
 constexpr CommandRow kRows[] = {
     {.name = "xread",
      .arity = -4,
@@ -329,6 +327,7 @@ constexpr CommandRow kRows[] = {
      .acl = kAclStream,
      .handler = XRead,
      .keys = kReadStreams,
+     .find_keys = FindStreams,
      .group = Group::kStream,
      .since = "5.0.0",
      .complexity = "O(N) for N entries answered; an XADD that serves M waiting clients pays O(M).",
@@ -340,6 +339,7 @@ constexpr CommandRow kRows[] = {
      .acl = kAclStream,
      .handler = XReadGroup,
      .keys = kReadGroupStreams,
+     .find_keys = FindStreams,
      .group = Group::kStream,
      .since = "5.0.0",
      .complexity = "O(N) for N entries answered; an XADD that serves M waiting clients pays O(M).",

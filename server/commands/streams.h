@@ -56,10 +56,6 @@ bool ReplyStreamEntry(CommandContext& ctx, const store::Stream& stream, store::S
 const store::StreamGroup* RequireGroup(CommandContext& ctx, const store::Stream* stream, std::string_view key,
                                        std::string_view group, std::string_view suffix = {});
 
-// XREAD and XREADGROUP: whether the request is well formed up to STREAMS and has an id for each key behind it. Where it
-// is not, a cluster routes it nowhere, although its key specification finds keys.
-bool ListsStreams(Argv argv);
-
 // What replicas are told instead of a command on a group: a delivery as it is now, and how far the group has read.
 void PropagateDelivery(CommandContext& ctx, std::string_view key, const store::StreamGroup& group,
                        std::string_view id_text, const store::PendingEntry& entry);

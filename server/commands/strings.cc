@@ -259,15 +259,15 @@ void MSetNx(CommandContext& ctx) {
 // ---- rows
 
 // SET with GET also reads.
-uint16_t SetKeyFlags(Argv argv) {
-  for (size_t i = 3; i < argv.size(); ++i)
-    if (protocol::EqualsIgnoreCase(argv[i], "get")) return kKeyRW | kKeyAccess | kKeyUpdate;
-  return kKeyOW | kKeyUpdate;
+bool FindSetKey(Argv argv, std::vector<KeyPosition>& keys) {
+  const bool reads = std::any_of(argv.begin() + std::min<size_t>(3, argv.size()), argv.end(),
+                                 [](std::string_view word) { return protocol::EqualsIgnoreCase(word, "get"); });
+  keys.push_back({1, static_cast<uint16_t>(reads ? kKeyRW | kKeyAccess | kKeyUpdate : kKeyOW | kKeyUpdate)});
+  return true;
 }
 constexpr KeySpec kSetKeys[] = {{.flags = kKeyRW | kKeyAccess | kKeyUpdate | kKeyVariableFlags,
                                  .index = 1,
-                                 .notes = "GET also reads, so flags vary",
-                                 .flags_of = SetKeyFlags}};
+                                 .notes = "GET also reads, so flags vary"}};
 constexpr ArgSpec kSetCondition[] = {{.name = "nx", .type = ArgType::kPureToken, .token = "NX"},
                                      {.name = "xx", .type = ArgType::kPureToken, .token = "XX"}};
 constexpr ArgSpec kSetExpiration[] = {
@@ -327,6 +327,7 @@ constexpr CommandRow kRows[] = {
      .acl = kAclString,
      .handler = Set,
      .keys = kSetKeys,
+     .find_keys = FindSetKey,
      .group = Group::kString,
      .since = "1.0.0",
      .complexity = "O(1)",

@@ -1,5 +1,7 @@
 #include "server/commands/table.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <initializer_list>
 #include <memory>
@@ -9,6 +11,8 @@
 
 namespace tessera {
 namespace {
+
+using Argv = std::span<const std::string_view>;
 
 constexpr char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 
@@ -124,54 +128,84 @@ const CommandRow* CommandTable::ParentOf(const CommandRow& row) const {
   return it == parents_.end() ? nullptr : it->second;
 }
 
-bool FindKeys(const CommandRow& row, std::span<const std::string_view> argv, std::vector<KeyPosition>& keys) {
+namespace {
+
+// As atoi reads it, to the last overflow.
+int LeadingDigits(std::string_view text) {
+  return static_cast<int>(std::strtol(std::string(text).c_str(), nullptr, 10));
+}
+
+// The keys of `spec`, whose count stands at `at`.
+bool AddCountedKeys(const KeySpec& spec, Argv argv, size_t at, int64_t count, uint16_t flags,
+                    std::vector<KeyPosition>& keys) {
+  const int first = static_cast<int>(at) - spec.keynum_index + spec.first_key;
+  if (count < 0 || count > (static_cast<int>(argv.size()) - first) / spec.step) return false;
+  for (int i = 0; i < count; ++i) keys.push_back({first + i * spec.step, flags});
+  return true;
+}
+
+// The keys of all specifications, in their order.
+bool AddSpecifiedKeys(const CommandRow& row, Argv argv, std::vector<KeyPosition>& keys) {
   const int argc = static_cast<int>(argv.size());
   for (const KeySpec& spec : row.keys) {
-    int first = spec.index;
-    if (spec.locate != nullptr) {
-      if (const int at = spec.locate(argv); at != 0) keys.push_back({at, spec.flags});
-      continue;
-    }
     if (spec.begin == KeySpec::Begin::kUnknown || spec.find == KeySpec::Find::kUnknown) continue;
+    int first = spec.index;
     if (spec.begin == KeySpec::Begin::kKeyword) {
-      const bool backwards = spec.index < 0;
-      int i = backwards ? argc + spec.index : spec.index;
-      const int step = backwards ? -1 : 1;
-      for (; i >= 1 && i < argc; i += step)
-        if (CommandTable::SameName(argv[i], spec.keyword)) break;
-      if (i < 1 || i >= argc) continue;
+      const int step = spec.index < 0 ? -1 : 1;
+      int i = spec.index < 0 ? argc + spec.index : spec.index;
+      while (i >= 1 && i < argc && !CommandTable::SameName(argv[i], spec.keyword)) i += step;
+      if (i < 1 || i + 1 >= argc) continue;
       first = i + 1;
     }
-    int last, step = spec.step;
-    if (spec.find == KeySpec::Find::kRange) {
-      if (spec.last_key >= 0) {
-        last = first + spec.last_key;
-      } else if (spec.limit <= 1) {
-        last = argc + spec.last_key;
-      } else {
-        last = first + ((argc - first) / spec.limit) + spec.last_key;
-      }
-    } else {
-      const int at = first + spec.keynum_index;
-      if (at >= argc) return false;
-      auto count = protocol::ParseInt64(argv[at]);
-      // Only scripts may do without keys.
-      const int64_t count_min = row.group == Group::kScripting ? 0 : 1;
-      if (!count || *count < count_min || *count > argc) return false;
-      const int first_key = first + spec.first_key;
-      last = first_key + (static_cast<int>(*count) - 1) * step;
-      first = first_key;
+    if (spec.find == KeySpec::Find::kKeyNum) {
+      const auto at = static_cast<size_t>(first + spec.keynum_index);
+      if (at >= argv.size()) return false;
+      const auto count = protocol::ParseInt64(argv[at]);
+      if (!count || !AddCountedKeys(spec, argv, at, *count, spec.flags, keys)) return false;
+      continue;
     }
-    if (first >= argc && spec.begin == KeySpec::Begin::kKeyword) continue;
-    for (int i = first; i <= last; i += step) {
-      if (i < 1 || i >= argc) return false;
-      if (spec.empty_is_none && argv[i].empty()) continue;
-      const uint16_t flags = spec.flags_of != nullptr ? spec.flags_of(argv) : spec.flags;
-      keys.push_back({i, static_cast<uint16_t>(flags & ~kKeyIncomplete)});
-      if (spec.empty_is_none) return true;
+    int last = argc + spec.last_key;
+    if (spec.last_key >= 0)
+      last = first + spec.last_key;
+    else if (spec.limit > 1)
+      last = first + (argc - first) / spec.limit + spec.last_key;
+    for (int i = first; i <= last; i += spec.step) {
+      if (i >= argc) return false;
+      keys.push_back({i, spec.flags});
     }
   }
   return true;
+}
+
+bool OrNone(bool well_formed, std::vector<KeyPosition>& keys) {
+  if (!well_formed) keys.clear();
+  return well_formed;
+}
+
+}  // namespace
+
+bool FindRoutedKeys(const CommandRow& row, Argv argv, std::vector<KeyPosition>& keys) {
+  keys.clear();
+  if (row.find_keys != nullptr) return OrNone(row.find_keys(argv, keys), keys);
+  const auto counted = std::ranges::find(row.keys, KeySpec::Find::kKeyNum, &KeySpec::find);
+  if (counted == row.keys.end()) return OrNone(AddSpecifiedKeys(row, argv, keys), keys);
+  const auto at = static_cast<size_t>(counted->index + counted->keynum_index);
+  if (at >= argv.size()) return false;
+  const int count = LeadingDigits(argv[at]);
+  if (count < 1 || !AddCountedKeys(*counted, argv, at, count, 0, keys)) return false;
+  for (const KeySpec& spec : row.keys)
+    if (&spec != &*counted) keys.push_back({spec.index});
+  return true;
+}
+
+bool FindKeys(const CommandRow& row, Argv argv, std::vector<KeyPosition>& keys) {
+  constexpr uint16_t kUnreliable = kKeyIncomplete | kKeyVariableFlags;
+  const bool reliable = std::ranges::none_of(row.keys, [](const KeySpec& spec) {
+    return (spec.flags & kUnreliable) != 0 || spec.find == KeySpec::Find::kUnknown;
+  });
+  keys.clear();
+  if (reliable && AddSpecifiedKeys(row, argv, keys)) return true;
+  return FindRoutedKeys(row, argv, keys);
 }
 
 }  // namespace tessera

@@ -49,13 +49,12 @@ class CommandTable {
   std::vector<std::unique_ptr<std::string>> renamed_;
 };
 
-// Where the keys of a request stand, from its row's key specifications.
-struct KeyPosition {
-  int index;
-  uint16_t flags;  // KeyFlag
-};
-// Returns false when the request is malformed (a key count that does not fit). Appends to `keys`, which is not cleared.
+// The keys of a request as COMMAND GETKEYS tells them: from its row's key specifications, and where those fail, as
+// redirections find them. Both return false when the request is malformed, and leave no keys then.
 bool FindKeys(const CommandRow& row, std::span<const std::string_view> argv, std::vector<KeyPosition>& keys);
+// As redirections find them, and in the order in which they are judged: keys that are counted come first (the target of
+// ZUNIONSTORE after its sources), and a count is whatever digits it starts with.
+bool FindRoutedKeys(const CommandRow& row, std::span<const std::string_view> argv, std::vector<KeyPosition>& keys);
 
 // One span per file of rows; table.cc lists them.
 std::span<const CommandRow> StringCommands();

@@ -323,9 +323,6 @@ def _without_traps(row, words):
         return ["-9223372036854775807" if str(word) == "-9223372036854775808" else word for word in words]
     if row.name in ("ZRANK", "ZREVRANK"):  # 7.0 does not know WITHSCORE, and says so by the arity already
         return words[:3]
-    if row.name.startswith("GEORADIUS") and {"STORE", "STOREDIST"} <= {str(word).upper() for word in words}:
-        # In a cluster the reference looks at the last target only.
-        return ["x" if str(word).upper() == "STOREDIST" else word for word in words]
     if row.name not in ("SCAN", "HSCAN", "SSCAN", "ZSCAN"):
         return words
     return [words[0], *(word if len(str(word)) < 19 or not str(word).lstrip("+-").isdigit() else "x" for word in words[1:])]

@@ -382,20 +382,6 @@ EXPECTED = [
         r"^:1$",
     ),
     (
-        "the last key of a store",
-        "the reference looks at the target after the sources, and only at the last of several targets",
-        r"^(Z(DIFF|INTER|UNION)STORE|GEORADIUS(BYMEMBER)? .*\bSTORE(DIST)?\b)",
-        r"^-(CLUSTERDOWN Hash slot|CROSSSLOT|MOVED)",
-        r".",
-    ),
-    (
-        "numbers of keys that are none",
-        "the reference finds keys by the digits in front; here it is an error first",
-        r"^Z\S+ ",
-        r"^-ERR value is not an integer",
-        r"^-(CLUSTERDOWN Hash slot|CROSSSLOT|MOVED)",
-    ),
-    (
         "SORT after an underflow",
         "SORT of the reference takes the range error of an earlier command's number for its own",
         r"^SORT(_RO)? ",
