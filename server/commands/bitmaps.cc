@@ -170,7 +170,7 @@ void BitOp(CommandContext& ctx) {
   size_t length = 0;
   for (std::string_view source : sources) length = std::max(length, source.size());
   if (length == 0) {
-    if (ctx.db().Erase(target)) ctx.Notify('g', "del", target);
+    EraseTarget(ctx, target);
     return ctx.reply.Integer(0);
   }
   const std::unique_ptr<char[]> memory(new (std::nothrow) char[length]);

@@ -40,6 +40,10 @@ void DeleteAsExpired(CommandContext& ctx, std::string_view key) {
   ctx.Notify('g', "del", key);
 }
 
+void EraseTarget(CommandContext& ctx, std::string_view target) {
+  if (ctx.db().Erase(target, store::EraseReason::kStoredNothing)) ctx.Notify('g', "del", target);
+}
+
 bool ReadDatabase(CommandContext& ctx, std::string_view text, int& db) {
   int64_t wanted;
   if (!ReadInteger(ctx, text, wanted)) return false;

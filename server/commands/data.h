@@ -65,6 +65,9 @@ bool IsAlreadyExpired(const CommandContext& ctx, int64_t unix_ms);
 // Deletes a key whose new expiry lies in the past, and propagates the deletion in place of the command.
 void DeleteAsExpired(CommandContext& ctx, std::string_view key);
 
+// Of a command that has nothing to store.
+void EraseTarget(CommandContext& ctx, std::string_view target);
+
 // A database number between 0 and the number of databases; otherwise replies and returns false.
 bool ReadDatabase(CommandContext& ctx, std::string_view text, int& db);
 

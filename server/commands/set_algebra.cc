@@ -122,7 +122,7 @@ void StoreResult(CommandContext& ctx, Operation operation, std::string_view even
   Result result = operation(ctx, sets);
   const auto size = static_cast<int64_t>(result->size());
   if (size == 0) {
-    if (ctx.db().Erase(target)) ctx.Notify('g', "del", target);
+    EraseTarget(ctx, target);
     return ctx.reply.Integer(0);
   }
   if (!ctx.db().SetObject(target, std::move(result), store::Expiry::None())) return ctx.reply.Error(kOutOfMemory);

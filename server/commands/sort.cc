@@ -150,10 +150,17 @@ void Order(const Request& request, std::vector<Element>& elements) {
 void SortInto(CommandContext& ctx, MayStore may_store) {
   Request request;
   if (!ReadRequest(ctx, may_store, request)) return;
-  const EntryRef entry = ctx.Find(ctx.argv[1]);
+  EntryRef entry = ctx.Find(ctx.argv[1]);
   if (entry && entry.type() != store::Type::kList && entry.type() != store::Type::kSet &&
       entry.type() != store::Type::kZset)
     return ctx.reply.Error(kWrongType);
+  if (entry && entry.type() == store::Type::kZset) {
+    // A small one becomes a large one, as OBJECT ENCODING tells in Redis too.
+    Edit<store::SortedSet> set(ctx, ctx.argv[1], entry);
+    set->BecomeLarge();
+    (void)set.Commit(false);
+    entry = ctx.db().Peek(ctx.argv[1]);
+  }
 
   bool as_it_is = request.by && request.by->find('*') == std::string_view::npos;
   if (as_it_is && request.store && entry && entry.type() == store::Type::kSet) {
@@ -190,7 +197,7 @@ void SortInto(CommandContext& ctx, MayStore may_store) {
     return;
   }
   if (chosen.empty()) {
-    if (ctx.db().Erase(request.target)) ctx.Notify('g', "del", request.target);
+    EraseTarget(ctx, request.target);
     return ctx.reply.Integer(0);
   }
   auto list = std::make_unique<store::List>(ctx.keyspace.object_seed());

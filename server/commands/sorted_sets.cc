@@ -69,7 +69,7 @@ void StoreSortedSet(CommandContext& ctx, std::string_view key, std::unique_ptr<S
                     std::string_view event) {
   const auto count = static_cast<int64_t>(result->size());
   if (count == 0) {
-    if (ctx.db().Erase(key)) ctx.Notify('g', "del", key);
+    EraseTarget(ctx, key);
     return ctx.reply.Integer(0);
   }
   if (!ctx.db().SetObject(key, std::move(result), store::Expiry::None())) return ctx.reply.Error(kOutOfMemory);

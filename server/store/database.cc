@@ -371,7 +371,9 @@ bool Database::ClearExpiry(const KeyRef& key) {
 
 bool Database::Erase(const KeyRef& key, EraseReason reason) {
   const KeyRef ready = Resolve(key);
-  uint32_t* place = FindLive(ready);
+  uint32_t* place = reason == EraseReason::kStoredNothing
+                        ? TableOf(ready).Find(context(), ready.hash(), ready.text())
+                        : FindLive(ready);
   if (place == nullptr) return false;
   ChangeKind kind = ChangeKind::kDeleted;
   if (reason == EraseReason::kEvicted) kind = ChangeKind::kEvicted;

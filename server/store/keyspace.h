@@ -42,7 +42,8 @@ enum class ChangeKind : uint8_t {
   kMovedAway,  // renamed or moved to another database: gone under this name
 };
 
-enum class EraseReason : uint8_t { kDeleted, kEvicted, kMovedAway };
+// kStoredNothing: the target of a command whose result is empty; one past its expiry counts as deleted too.
+enum class EraseReason : uint8_t { kDeleted, kEvicted, kMovedAway, kStoredNothing };
 
 // WATCH, the dirty count, propagation of expiries and keyspace events hang here. Observers must not change the keyspace
 // from within a callback. Views are valid during the call only.

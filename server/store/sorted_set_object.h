@@ -96,6 +96,8 @@ class SortedSet final : public Object {
   void Expect(uint64_t count, size_t longest_bytes, const SortedSetLimits& limits) {
     if (count > limits.entries_max || longest_bytes > limits.value_bytes_max) BecomeLarge();
   }
+  // Once and for all; no change of its content.
+  void BecomeLarge();
 
   // Fills an empty set with elements that come in order.
   class Builder;
@@ -121,7 +123,6 @@ class SortedSet final : public Object {
   RankRange InMembersOfSmall(const LexRange& range, From from) const;
   // The index's entry for a member of this score.
   ElementTree::Cursor FindInIndex(uint32_t hash, double score, std::string_view member) const;
-  void BecomeLarge();
   enum class Tied : uint8_t { kNo, kYes };
   Tied InsertSorted(const Place& place, double score);
   // A locator for a member that is in the tree.

@@ -326,13 +326,6 @@ EXPECTED = [
         r"^\$listpack$",
     ),
     (
-        "sorted sets that were sorted",
-        "SORT turns a sorted set of the reference into a skiplist; ours stays as it is",
-        r"^OBJECT ENCODING ",
-        r"^\$listpack$",
-        r"^\$skiplist$",
-    ),
-    (
         "HSCAN NOVALUES of 7.4",
         "came with the expiry of fields",
         r"^HSCAN .*\bNOVALUES\b",
@@ -380,13 +373,6 @@ EXPECTED = [
         r"^P?EXPIRE(AT)? .* 922337203685477\d* .*\b(GT|LT)\b",
         r"^:0$",
         r"^:1$",
-    ),
-    (
-        "SORT after an underflow",
-        "SORT of the reference takes the range error of an earlier command's number for its own",
-        r"^SORT(_RO)? ",
-        r"^[*:]",
-        r"^-ERR One or more scores can't be converted into double",
     ),
     (
         "small sets of 7.2",
