@@ -79,6 +79,13 @@ void LatencyDoctor(CommandContext& ctx) {
   ctx.reply.Verbatim("txt", DiagnoseLatency(*monitor, ctx.services.config, ctx.now.unix_s()));
 }
 
+// What Redis writes for a bucket below 1024 ns << i: the largest duration its histogram, exact to 1 in 128, cannot tell
+// from that.
+int64_t BucketTopUs(size_t i) {
+  const int64_t ns = int64_t{1024} << i;
+  return (ns + ns / 128 - 1) / 1000;
+}
+
 void WriteHistogram(CommandContext& ctx, const CommandRow& row, const Stats::PerCommand& figures) {
   ctx.reply.Bulk(ctx.services.commands.FullName(row));
   ctx.reply.Map(2);
@@ -90,7 +97,7 @@ void WriteHistogram(CommandContext& ctx, const CommandRow& row, const Stats::Per
   for (size_t i = 0; i < figures.latency_log2.size() - 1; ++i) {
     if (figures.latency_log2[i] == 0) continue;
     calls += figures.latency_log2[i];
-    ctx.reply.Integer(int64_t{1} << i);
+    ctx.reply.Integer(BucketTopUs(i));
     ctx.reply.Integer(calls);
     ++buckets;
   }

@@ -139,7 +139,7 @@ int LeadingDigits(std::string_view text) {
 bool AddCountedKeys(const KeySpec& spec, Argv argv, size_t at, int64_t count, uint16_t flags,
                     std::vector<KeyPosition>& keys) {
   const int first = static_cast<int>(at) - spec.keynum_index + spec.first_key;
-  if (count < 0 || count > (static_cast<int>(argv.size()) - first) / spec.step) return false;
+  if (count < 1 || count > (static_cast<int>(argv.size()) - first) / spec.step) return false;
   for (int i = 0; i < count; ++i) keys.push_back({first + i * spec.step, flags});
   return true;
 }
@@ -192,7 +192,7 @@ bool FindRoutedKeys(const CommandRow& row, Argv argv, std::vector<KeyPosition>& 
   const auto at = static_cast<size_t>(counted->index + counted->keynum_index);
   if (at >= argv.size()) return false;
   const int count = LeadingDigits(argv[at]);
-  if (count < 1 || !AddCountedKeys(*counted, argv, at, count, 0, keys)) return false;
+  if (!AddCountedKeys(*counted, argv, at, count, 0, keys)) return false;
   for (const KeySpec& spec : row.keys)
     if (&spec != &*counted) keys.push_back({spec.index});
   return true;

@@ -31,6 +31,7 @@ TEST(FindKeys, FollowsTheSpecificationsWhereTheyAreExact) {
   EXPECT_EQ(KeysOf({"GEORADIUS", "k", "1", "1", "1", "m", "STORE", "a", "STOREDIST", "b"}), "k,a,b,");
   EXPECT_EQ(KeysOf({"ZUNION", "2x", "a", "b"}), "a,b,");
   EXPECT_EQ(KeysOf({"ZUNION", "3", "a", "b"}), "malformed");
+  EXPECT_EQ(KeysOf({"ZUNIONSTORE", "t", "0", "a"}), "malformed");
   EXPECT_EQ(KeysOf({"XREAD", "COUNT", "STREAMS", "STREAMS", "a", "0"}), "STREAMS,");
 }
 
