@@ -8,6 +8,7 @@
 #include "server/commands/guard.h"
 #include "server/commands/table.h"
 #include "server/log.h"
+#include "server/values/digest.h"
 
 namespace tessera {
 namespace {
@@ -30,6 +31,17 @@ void DebugObject(CommandContext& ctx) {
       fmt::format("Value at:{:#x} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
                   reinterpret_cast<uintptr_t>(entry.block()), entry.encoding_name(), length, entry.access_bits(),
                   ctx.keyspace.IdleSeconds(entry)));
+}
+
+void DebugDigest(CommandContext& ctx) { ctx.reply.SimpleString(DigestOfDataset(ctx.keyspace)); }
+
+void DebugDigestValue(CommandContext& ctx) {
+  const auto keys = ctx.argv.subspan(2);
+  ctx.reply.Array(static_cast<int64_t>(keys.size()));
+  for (std::string_view key : keys) {
+    const store::EntryRef entry = ctx.db().Peek(key);
+    ctx.reply.SimpleString(DigestOfValue(entry && !ctx.db().IsExpired(entry) ? entry : store::EntryRef()));
+  }
 }
 
 void DebugStringmatchLen(CommandContext& ctx) {
@@ -120,6 +132,8 @@ struct Word {
   std::string_view usage, summary;
 };
 constexpr Word kWords[] = {
+    {"digest", 2, 2, DebugDigest, "DIGEST", "Tells a fingerprint of the dataset."},
+    {"digest-value", 2, SIZE_MAX, DebugDigestValue, "DIGEST-VALUE [<key> ...]", "Tells a fingerprint of each value."},
     {"error", 3, 3, DebugError, "ERROR <text>", "Answers with this error."},
     {"log", 3, 3, DebugLog, "LOG <text>", "Writes a line into the log."},
     {"object", 3, 4, DebugObject, "OBJECT <key>", "Tells how a value is stored."},
