@@ -313,17 +313,11 @@ uint32_t Table::RandomHandle(StoreContext& context) const {
 
 uint32_t Table::RandomVolatileHandle(StoreContext& context) const {
   if (volatile_count_ == 0) return 0;
-  const auto pick = [&](uint64_t& position) {
-    uint32_t found = 0;
-    uint32_t seen = 0;
-    position = VisitBucket(context, position, [&](uint32_t handle) {
-      if (EntryRef(context.arena.At(handle)).has_expiry() && context.RandomBelow(++seen) == 0) found = handle;
-    });
-    return found;
-  };
   for (int i = 0; i < kRandomTries; ++i) {
-    uint64_t position = context.Random() >> 32;
-    if (const uint32_t found = pick(position)) return found;
+    size_t buckets = 1;
+    uint32_t found;
+    SearchVolatile(context, context.Random() >> 32, buckets, found);
+    if (found != 0) return found;
   }
   return 0;
 }
