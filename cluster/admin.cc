@@ -84,6 +84,8 @@ Core::Error Core::Impl::Reset(ResetMode mode, bool dataset_empty) {
   me->failure_reports.clear();
   me->flags &= ~kMigrateTo;
   forgotten.clear();
+  DrawSecret();  // the old one belongs to the cluster it left
+  Emit(SaveSecret{});
   if (mode == ResetMode::kHard) {
     current_epoch = last_vote_epoch = me->config_epoch = 0;
     RenameNode(me, RandomId());

@@ -17,7 +17,9 @@ struct Overloaded : Ts... {
 }  // namespace
 
 Core::Impl::Impl(Options new_options, uint64_t seed, Millis start)
-    : options(std::move(new_options)), rng(seed), now(start) {}
+    : options(std::move(new_options)), rng(seed), now(start) {
+  DrawSecret();
+}
 
 void Core::Impl::BeginTurn(Millis turn_now, Effects& effects) {
   assert(out == nullptr);
@@ -33,6 +35,7 @@ void Core::Impl::EndTurn() {
     CheckManualFailover();
     HandleFailover();
   }
+  if (leaving.state == HandOverState::kUnderWay) CheckHandOver();
   if (state_check_wanted) UpdateState();
   ReconcileReplication();
   // No message of this turn or a later one may tell an epoch that a crash could take back.
@@ -84,6 +87,9 @@ Effects Core::Handle(Millis now, const Event& event) {
                  [&](const MessageReceived& e) { d.Receive(e); },
                  [&](const ReplicationStatus& e) { d.OnReplicationStatus(e); },
                  [&](const SlotsWithKeys& e) { d.OnSlotsWithKeys(e.slots); },
+                 [&](const TakeOverRefused& e) { d.OnTakeOverRefused(e); },
+                 [&](const OwnAddress& e) { d.OnOwnAddress(e); },
+                 [&](const SeedsResolved& e) { d.OnSeeds(e); },
              },
              event);
   return effects;
@@ -138,6 +144,7 @@ bool Core::ok() const { return impl_->state_ok; }
 const NodeView* Core::OwnerOf(Slot slot) const { return impl_->owner[slot]; }
 const NodeView* Core::MigratingTo(Slot slot) const { return impl_->migrating_to[slot]; }
 const NodeView* Core::ImportingFrom(Slot slot) const { return impl_->importing_from[slot]; }
+HandOverState Core::hand_over() const { return impl_->leaving.state; }
 bool Core::ManualFailoverInProgress() const { return impl_->manual.end_ms != 0; }
 Epoch Core::current_epoch() const { return impl_->current_epoch; }
 std::string Core::StateText() const { return impl_->StateText(); }

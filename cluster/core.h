@@ -42,6 +42,7 @@ struct Options {
   bool tls_cluster = false;             // the bus and the announced main port are the TLS ones
   std::string human_nodename;           // cluster-announce-human-nodename
   int preferred_endpoint_type = 0;      // 0 ip, 1 hostname, 2 unknown-endpoint
+  bool has_seeds = false;               // AskSeeds is answered
   size_t link_sendbuf_limit_bytes = 0;  // enforced by the shell, kept for CLUSTER LINKS
 };
 
@@ -74,13 +75,28 @@ struct ReplicationStatus {
   Millis primary_last_io_ms = 0;  // unix ms of the last byte heard from a primary while the link was up; 0 never
   NodeId primary;                 // of the last FollowPrimary carried out: whom the link leads to; none = not told
 };
+// The replica named by AskToTakeOver did not do as it was asked.
+struct TakeOverRefused {
+  NodeId id;
+  std::string reason;
+};
 struct SlotsWithKeys {
   SlotSet slots;
 };  // at start, once the data is loaded: every slot that holds keys here. Slots nobody owns are claimed; slots of
     // others are marked importing, for an operator to settle.
 
+// What this machine says this node's own address is now; used unless one is announced.
+struct OwnAddress {
+  std::string ip;
+};
+// The answer to AskSeeds: where nodes of this cluster might be found (ip and bus_port count).
+struct SeedsResolved {
+  std::vector<Endpoint> addresses;
+};
+
 using Event =
-    std::variant<Tick, LinkOpened, LinkClosed, LinkAccepted, MessageReceived, ReplicationStatus, SlotsWithKeys>;
+    std::variant<Tick, LinkOpened, LinkClosed, LinkAccepted, MessageReceived, ReplicationStatus, SlotsWithKeys,
+                 TakeOverRefused, OwnAddress, SeedsResolved>;
 
 // ---- effects ----
 struct Send {
@@ -93,7 +109,12 @@ struct OpenLink {
   std::string ip;
   uint16_t bus_port;
   std::string hostname;
+  bool by_name = false;  // resolve `hostname` and dial what it says now; `ip` is where the node used to be
 };
+// Nodes are missing: resolve the configured seeds (without blocking) and give SeedsResolved.
+struct AskSeeds {};
+// Write SecretText() beside nodes.conf, for the owner's eyes only.
+struct SaveSecret {};
 struct CloseLink {
   LinkId link;
 };
@@ -113,6 +134,12 @@ struct PauseWrites {
   Millis until_ms;
 };  // manual failover: clients' writes wait
 struct ResumeWrites {};
+// A replica of another make knows no request for it on the bus: send it CLUSTER FAILOVER as a client would. Only a refusal
+// is reported back; a replica that does it is heard on the bus.
+struct AskToTakeOver {
+  NodeId id;
+  Endpoint endpoint;
+};
 struct Publish {
   bool sharded;
   std::string channel;
@@ -126,7 +153,7 @@ struct Note {
 };
 
 using Effect = std::variant<Send, OpenLink, CloseLink, SaveState, DropKeysInSlots, FollowPrimary, BecomePrimary,
-                            EmptyDataset, PauseWrites, ResumeWrites, Publish, SlotMapChanged, Note>;
+                            EmptyDataset, PauseWrites, ResumeWrites, AskToTakeOver, AskSeeds, SaveSecret, Publish, SlotMapChanged, Note>;
 using Effects = std::vector<Effect>;
 
 // What CLUSTER INFO tells.
@@ -147,7 +174,8 @@ struct NodeView {
   std::string human_nodename;
   Endpoint endpoint;
   uint16_t flags = 0;
-  NodeId primary;  // when a replica
+  uint16_t abilities = 0;  // Ability bits, as last told
+  NodeId primary;          // when a replica
   Epoch config_epoch = 0;
   ReplicationOffset offset = 0;
   // ping_sent_ms: 0 = no ping is waiting for its pong.
@@ -162,11 +190,27 @@ struct NodeView {
   LinkId inbound = 0;
   Millis outbound_created_ms = 0, inbound_created_ms = 0;
   std::vector<std::pair<NodeId, Millis>> failure_reports;  // reporter, when
+  // ---- how sure we are of its address (addresses.cc)
+  bool proven = false;           // knew the cluster's secret since this process runs
+  bool ordered = false;          // in handshake because an operator said MEET here
+  std::string other_ip;          // calls from there too, and answers there
+  Millis claim_answered_ms = 0;  // a pong from where we know it, since the claim below
+  Millis lost_since_ms = 0;      // without a link of ours; 0 = connected
+  Millis next_probe_ms = 0;      // by name
+  std::optional<Endpoint> claim;  // it is said to be there now; settled a moment later, should the old place not answer
+  Millis claim_ms = 0, refusal_noted_ms = 0;
   bool is(uint16_t flag) const { return flags & flag; }
 };
 
 enum class FailoverMode { kPlain, kForce, kTakeover };
 enum class ResetMode { kSoft, kHard };
+
+// A primary's hand-over before it leaves (hand_over.cc).
+enum class HandOverState { kNone, kUnderWay, kDone, kFailed };
+struct ReplicaProgress {
+  NodeId id;
+  ReplicationOffset offset = 0;  // acknowledged
+};
 
 class Core {
  public:
@@ -177,6 +221,10 @@ class Core {
                                     std::string* error);
   ~Core();
   Core(const Core&) = delete;
+
+  // The secret's file. What cannot be read is refused (false) and the secret the core drew for itself stays.
+  bool LoadSecret(std::string_view text);
+  std::string SecretText() const;
 
   Effects Handle(Millis now, const Event& event);
   // Until when a primary in state ok may serve without asking again; the shell calls CheckLease before it serves a client
@@ -203,6 +251,11 @@ class Core {
   Error SetSlotNode(Millis now, Slot slot, std::string_view owner, size_t keys_in_slot, Effects& effects);
   Error Replicate(Millis now, std::string_view id, bool dataset_empty, Effects& effects);
   Error Failover(Millis now, FailoverMode mode, Effects& effects);
+  // Asks one replica after another, the one with most data first, to take over by a manual failover, for at most
+  // `limit_ms`. `online` are the replicas that are synchronised. hand_over() tells what became of it. Clients' writes are
+  // paused only while a replica is at it, and stay so until the end once one was.
+  Error HandOver(Millis now, Millis limit_ms, std::vector<ReplicaProgress> online, Effects& effects);
+  void CancelHandOver(Millis now, Effects& effects);
   Error Reset(Millis now, ResetMode mode, bool dataset_empty, Effects& effects);
   Error SetConfigEpoch(Millis now, Epoch epoch, Effects& effects);
   // Returns "BUMPED n" or "STILL n" in `reply`.
@@ -225,6 +278,7 @@ class Core {
   std::string NodeLine(const NodeView& node, Audience who) const;  // one line of it (CLUSTER REPLICAS)
   InfoFigures Figures() const;                                     // of CLUSTER INFO
   std::string InfoText(Millis now) const;                          // CLUSTER INFO
+  HandOverState hand_over() const;
   int FailureReports(Millis now, std::string_view id, Error* error) const;
   Epoch current_epoch() const;
 

@@ -59,10 +59,31 @@ struct Core::Impl {
     bool inbound = false;
     bool open = false;
     Millis created_ms = 0;
+    // A probe looks who answers at an address (`node`, if set, is expected there) and is adopted or closed.
+    bool probe = false;
+    bool by_name = false;
+    Endpoint target = {};
+    // Who is at the other end: abilities as told on this link, the question put there and the one to be answered.
+    uint16_t abilities = 0;
+    std::string nonce = {}, owed = {};
+    NodeId owed_to = {};
+    bool proven = false;
+    Endpoint proven_at = {};  // ip and bus_port in the proof
+    int failed_proofs = 0;
+    std::string local_ip = {}, peer_ip = {};
+    int extra_pings = 0;
+    Millis last_ping_ms = 0;
   };
   std::map<LinkId, Link> links;
   LinkId next_link = 1;
   std::map<NodeId, Millis> forgotten;  // CLUSTER FORGET: not to be learned from gossip until then
+
+  Secret secret;
+  std::vector<Secret> former;       // believed as well, never handed out
+  std::set<NodeId> holders;         // have proven it once: believed under a new address only with a proof
+  std::set<NodeId> up_to_date;      // proved with `secret` itself in this life
+  std::map<NodeId, Secret> offered;  // by nodes that have another one
+  Millis next_seeds_ms = 0;
 
   bool state_ok = false;
   int size = 1;  // primaries that serve slots as of the last UpdateState, for CLUSTER INFO
@@ -103,6 +124,17 @@ struct Core::Impl {
     std::optional<ReplicationOffset> primary_offset;
   };
   ManualFailover manual;
+
+  struct HandOver {
+    HandOverState state = HandOverState::kNone;
+    Millis begin_ms = 0, end_ms = 0;
+    std::vector<NodeId> untried;  // the best one last
+    NodeId asked;
+    Millis asked_ms = 0;
+    bool began = false;         // the one asked answered with its MFSTART
+    bool writes_held = false;   // a pause that outlives a replica's failed attempt
+  };
+  HandOver leaving;
 
   // ---- the turn ----
   Millis now = 0;
@@ -179,7 +211,7 @@ struct Core::Impl {
   void SendUpdate(NodeView* to, NodeView* about);
   void LearnGossip(const GossipBody& body, NodeView* sender);
   void LearnExtensions(const Extensions& extensions, NodeView* sender);
-  void StartHandshake(std::string_view ip, uint16_t port, uint16_t bus_port);
+  void StartHandshake(std::string_view ip, uint16_t port, uint16_t bus_port);  // an operator's
   bool HandshakeInProgress(std::string_view ip, uint16_t port, uint16_t bus_port);
 
   // ---- receive.cc: one message ----
@@ -189,16 +221,34 @@ struct Core::Impl {
     const Message& message;
     const Header& header;
     const MessageReceived& event;
-    NodeView* sender;  // null = unknown, or still in handshake under this id
+    NodeView* sender;  // null = unknown, still in handshake under this id, or not believed to be it
+    NodeView* known;   // the node of that id, believed or not
   };
   void Receive(const MessageReceived& event);
   void ReceiveGossipMessage(Received& r);
   bool CompleteHandshake(Received& r);  // false = the message is done with
   void LearnHeader(Received& r);
   void LearnOwnAddress(const Received& r);
-  bool UpdateAddress(NodeView* node, const Received& r);
+  void MoveTo(NodeView* node, Endpoint to);
   Endpoint EndpointFrom(const Received& r) const;
   void LearnRole(Received& r);
+
+  // ---- addresses.cc ----
+  void DrawSecret();
+  void AddProof(Link& link, const NodeView* peer, Extensions& x);
+  void LearnProof(Received& r, const Extensions& x);
+  void AdoptSecret(const Secret& other, const NodeView& from);
+  bool Trusts(const Received& r) const;
+  bool SharesSecret(const NodeView& node) const { return holders.contains(node.id); }
+  void OnClaim(const Received& r);
+  void Claim(NodeView* node, const Endpoint& to);
+  void SettleClaims();
+  void RefuseClaim(NodeView* node, const Endpoint& to, std::string_view why);
+  bool Probe(NodeView* node, const Endpoint& target, bool by_name);
+  void ReceiveOnProbe(Received& r);
+  void TickAddresses();
+  void OnSeeds(const SeedsResolved& seeds);
+  void OnOwnAddress(const OwnAddress& event);
 
   // ---- failure_detector.cc ----
   void OnTick();
@@ -243,6 +293,14 @@ struct Core::Impl {
   void CheckManualFailover();
   void CheckManualFailoverTimeout();
   void ResetManualFailover();
+
+  // ---- hand_over.cc ----
+  Error StartHandOver(Millis limit_ms, std::vector<ReplicaProgress> online);
+  void AskNextToTakeOver();
+  void CheckHandOver();
+  void EndHandOver(HandOverState state);
+  void OnAskedToTakeOver(const Received& r);
+  void OnTakeOverRefused(const TakeOverRefused& event);
 
   // ---- replica_migration.cc ----
   int CountWorkingReplicas(const NodeView& primary) const;

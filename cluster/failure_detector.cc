@@ -35,6 +35,7 @@ void Core::Impl::OnTick() {
     for (auto& [id, node] : nodes) node.answered_ms -= std::min(node.answered_ms, last_tick_ms - now);
   last_tick_ms = now;
   TickLinks();
+  TickAddresses();
   if (now >= next_random_ping_ms || next_random_ping_ms > now + kRandomPingPeriodMs) {
     next_random_ping_ms = now + kRandomPingPeriodMs;
     PingOldestOfFew();

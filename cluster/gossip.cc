@@ -26,6 +26,7 @@ Message Core::Impl::MakeMessage(MessageType type) {
   h.bus_port = me->endpoint.bus_port;
   h.flags = me->flags;
   h.cluster_ok = state_ok;
+  h.abilities = kOwnAbilities;
   h.paused = IsPrimary(*me) && manual.end_ms && manual.writes_paused;
   m.body = EmptyBody{};
   return m;
@@ -52,8 +53,10 @@ void Core::Impl::SendPing(LinkId link_id, MessageType type) {
   auto it = links.find(link_id);
   if (it == links.end() || !it->second.open) return;
   NodeView* peer = it->second.node;
+  const bool probe = it->second.probe;
+  it->second.last_ping_ms = now;
   // Of several unanswered pings the oldest counts.
-  if (peer && !it->second.inbound && type == MessageType::kPing && !peer->ping_sent_ms) peer->ping_sent_ms = now;
+  if (peer && !it->second.inbound && !probe && type == MessageType::kPing && !peer->ping_sent_ms) peer->ping_sent_ms = now;
 
   Message m = MakeMessage(type);
   m.header.extensions = true;  // says that extensions are understood here, even when none follows
@@ -85,7 +88,7 @@ void Core::Impl::SendPing(LinkId link_id, MessageType type) {
   for (const auto& [id, node] : nodes)
     if (Suspected(node) && !InHandshake(node)) tell(node);
 
-  if (peer && peer->is(kExtensionsSupported)) {
+  if (peer && !probe && peer->is(kExtensionsSupported)) {
     Extensions& x = body.extensions;
     if (!me->endpoint.hostname.empty()) x.hostname = me->endpoint.hostname;
     if (!me->human_nodename.empty()) x.human_nodename = me->human_nodename;
@@ -94,6 +97,7 @@ void Core::Impl::SendPing(LinkId link_id, MessageType type) {
     x.shard_id = me->shard_id;
     x.client = me->endpoint.client;
   }
+  AddProof(it->second, peer, body.extensions);
   m.body = std::move(body);
   SendMessage(link_id, m);
 }
@@ -129,6 +133,7 @@ bool Core::Impl::HandshakeInProgress(std::string_view ip, uint16_t port, uint16_
 void Core::Impl::StartHandshake(std::string_view ip, uint16_t port, uint16_t bus_port) {
   if (HandshakeInProgress(ip, port, bus_port)) return;
   NodeView* node = AddNode(RandomId(), kHandshake | kMeet);
+  node->ordered = true;
   node->endpoint.ip = ip;
   (options.tls_cluster ? node->endpoint.tls_port : node->endpoint.port) = port;
   node->endpoint.bus_port = bus_port;
@@ -171,21 +176,13 @@ void Core::Impl::LearnGossip(const GossipBody& body, NodeView* sender) {
       Millis heard = static_cast<Millis>(g.pong_received_s) * 1000;
       if (heard <= now + 500 && heard > node->pong_received_ms) node->pong_received_ms = heard;
     }
-    // We cannot reach it, the sender can, and under another address: it moved.
+    // We cannot reach it, the sender can, and under another address: see who answers there.
     const Endpoint& e = node->endpoint;
-    if (sender && node->is(kFail | kPfail | kNoAddress) && !failing && !(g.flags & kNoAddress) && !g.ip.empty() &&
-        (e.ip != g.ip || e.port != port || e.tls_port != tls_port || e.bus_port != g.bus_port)) {
-      if (node->outbound) CloseLinkById(node->outbound);
-      node->endpoint.ip = g.ip;
-      node->endpoint.port = port;
-      node->endpoint.tls_port = tls_port;
-      node->endpoint.bus_port = g.bus_port;
-      node->flags &= ~kNoAddress;
-      map_changed = true;
-      WantSave();
-      Say(Severity::kNotice, "Node {} is reachable for {} under a new address; dialling it there next", NodeName(*node),
+    if (sender && !InHandshake(*node) && (!node->outbound_connected || node->is(kFail | kPfail)) && !failing &&
+        !(g.flags & kNoAddress) && !g.ip.empty() && (e.ip != g.ip || e.bus_port != g.bus_port) &&
+        Probe(node, Endpoint{.ip = g.ip, .port = port, .tls_port = tls_port, .bus_port = g.bus_port}, false))
+      Say(Severity::kVerbose, "Node {} is known to {} under a new address; looking who answers there", NodeName(*node),
           NodeName(*sender));
-    }
   }
 }
 

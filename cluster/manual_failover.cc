@@ -43,6 +43,7 @@ Core::Error Core::Impl::StartManualFailover(FailoverMode mode) {
 }
 
 void Core::Impl::OnManualFailoverStart(const Received& r) {
+  if (IsReplica(*me) && r.sender->id == me->primary) return OnAskedToTakeOver(r);
   if (!IsPrimary(*me) || r.sender->primary != me->id) return;
   // Asked again by the same replica: the pause goes on, so that no write slips in between.
   if (manual.replica != r.sender) {
@@ -94,7 +95,11 @@ void Core::Impl::CheckManualFailoverTimeout() {
 }
 
 void Core::Impl::ResetManualFailover() {
-  if (manual.replica) Emit(ResumeWrites{});
+  // Who hands over and leaves lets no write slip in between two replicas' attempts: it might be lost with the first's.
+  if (manual.replica && leaving.state == HandOverState::kUnderWay && IsPrimary(*me))
+    leaving.writes_held = true;
+  else if (manual.replica)
+    Emit(ResumeWrites{});
   manual = ManualFailover{};
 }
 

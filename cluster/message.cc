@@ -18,7 +18,8 @@
 //   2128  40    id of the sender's primary, zeros if it is one
 //   2168  46    announced address as text, zero-terminated; empty = take it from the socket
 //   2214  u16   number of extensions
-//   2216  30    unused, zero
+//   2216  26    unused, zero
+//   2242  4     zero; from Tessera: "Ts", abilities u16 (enum Ability)
 //   2246  u16   plain-text port when the client port is TLS
 //   2248  u16   bus port
 //   2250  u16   node flags
@@ -40,6 +41,10 @@
 //      type 6 client port     u16, unused 6                           (Valkey 9)
 //      type 7 client TLS port u16, unused 6                           (Valkey 9)
 //      any other type is skipped
+//      between Tessera nodes only, Redis never sees them:
+//      type 0x7401 challenge  nonce 16
+//      type 0x7402 proof      code 16, bus port u16, address 46
+//      type 0x7403 secret     created u64 (ms), key 16
 //   body of fail              := id 40
 //   body of publish, -shard   := channel length u32, message length u32, channel, message
 //   body of update            := config epoch u64, id 40, slots 2048
@@ -63,6 +68,7 @@ namespace {
 
 constexpr std::string_view kSignature = "RCmb";
 constexpr uint16_t kVersion = 1;
+constexpr uint16_t kTesseraMark = 0x5473;  // "Ts"
 constexpr size_t kHeaderSize = 2256;
 constexpr size_t kGossipSize = 104;
 constexpr size_t kAddressSize = 46;
@@ -87,6 +93,9 @@ enum ExtensionType : uint16_t {
   kClientIpv6 = 5,
   kClientPort = 6,
   kClientTlsPort = 7,
+  kChallenge = 0x7401,
+  kProof = 0x7402,
+  kSecret = 0x7403,
 };
 enum MessageFlag : uint8_t { kPausedFlag = 1, kForceAckFlag = 2, kExtensionsFlag = 4 };
 
@@ -242,11 +251,33 @@ void WriteExtensions(Writer& w, const Extensions& e) {
   if (!e.client.ipv6.empty()) WriteTextExtension(w, kClientIpv6, e.client.ipv6);
   if (e.client.port != 0) WritePortExtension(w, kClientPort, e.client.port);
   if (e.client.tls_port != 0) WritePortExtension(w, kClientTlsPort, e.client.tls_port);
+  if (e.challenge) {
+    w.U32(kExtensionHeaderSize + kNonceBytes);
+    w.U16(kChallenge);
+    w.U16(0);
+    w.Padded(*e.challenge, kNonceBytes);
+  }
+  if (e.proof) {
+    w.U32(kExtensionHeaderSize + kCodeBytes + 2 + kAddressSize);
+    w.U16(kProof);
+    w.U16(0);
+    w.Padded(e.proof->code, kCodeBytes);
+    w.U16(e.proof->bus_port);
+    w.Padded(std::string_view(e.proof->ip).substr(0, kAddressSize - 1), kAddressSize);
+  }
+  if (e.secret) {
+    w.U32(kExtensionHeaderSize + 8 + sizeof e.secret->key);
+    w.U16(kSecret);
+    w.U16(0);
+    w.U64(static_cast<uint64_t>(e.secret->created_ms));
+    w.Raw({reinterpret_cast<const char*>(e.secret->key.data()), e.secret->key.size()});
+  }
 }
 
 size_t CountExtensions(const Extensions& e) {
   return (e.hostname ? 1 : 0) + (e.human_nodename ? 1 : 0) + e.forgotten.size() + (e.shard_id ? 1 : 0) +
-         !e.client.ipv4.empty() + !e.client.ipv6.empty() + (e.client.port != 0) + (e.client.tls_port != 0);
+         !e.client.ipv4.empty() + !e.client.ipv6.empty() + (e.client.port != 0) + (e.client.tls_port != 0) +
+         (e.challenge ? 1 : 0) + (e.proof ? 1 : 0) + (e.secret ? 1 : 0);
 }
 
 void ReadExtension(Reader& message, Extensions& e) {
@@ -286,6 +317,25 @@ void ReadExtension(Reader& message, Extensions& e) {
     case kClientTlsPort:
       e.client.tls_port = payload.U16();
       break;
+    case kChallenge:
+      e.challenge = payload.Raw(kNonceBytes);
+      break;
+    case kProof: {
+      Extensions::Proof proof;
+      proof.code = payload.Raw(kCodeBytes);
+      proof.bus_port = payload.U16();
+      proof.ip = payload.Padded(kAddressSize);
+      e.proof = std::move(proof);
+      break;
+    }
+    case kSecret: {
+      Secret secret;
+      secret.created_ms = static_cast<Millis>(payload.U64());
+      const std::string_view key = payload.Raw(secret.key.size());
+      if (key.size() == secret.key.size()) std::memcpy(secret.key.data(), key.data(), key.size());
+      e.secret = secret;
+      break;
+    }
     default:
       break;  // of a newer version: skipped
   }
@@ -347,7 +397,9 @@ void WriteHeader(Writer& w, const Header& h, uint16_t count, uint16_t extensions
   w.Id(h.primary);
   w.Padded(std::string_view(h.ip).substr(0, kAddressSize - 1), kAddressSize);
   w.U16(extensions);
-  w.Zeros(30);
+  w.Zeros(26);
+  w.U16(h.abilities ? kTesseraMark : 0);
+  w.U16(h.abilities);
   w.U16(h.pport);
   w.U16(h.bus_port);
   w.U16(h.flags);
@@ -442,7 +494,10 @@ std::variant<Message, DecodeError> Decode(std::string_view bytes) {
   h.primary = r.IdOrNone();
   h.ip = r.Word(kAddressSize);
   uint16_t extensions = r.U16();
-  r.Raw(30);
+  r.Raw(26);
+  const uint16_t mark = r.U16();
+  const uint16_t abilities = r.U16();
+  h.abilities = mark == kTesseraMark ? abilities : 0;
   h.pport = r.U16();
   h.bus_port = r.U16();
   h.flags = r.U16();

@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "cluster/secret.h"
 #include "cluster/types.h"
 
 namespace tessera::cluster {
@@ -48,7 +49,16 @@ struct Header {
   bool paused = false;      // mflags bit 0: primary paused for a manual failover
   bool force_ack = false;   // mflags bit 1: vote even if the primary is up
   bool extensions = false;  // mflags bit 2: an extension section follows
+  uint16_t abilities = 0;   // Ability bits; 0 = a node of another make
 };
+
+// What a Tessera node can do beyond Redis's bus, told in bytes of the header that Redis leaves zero and ignores. A peer
+// without the bit is spoken to as Redis speaks.
+enum Ability : uint16_t {
+  kTakesOverWhenAsked = 1,  // an MFSTART from its primary asks a replica to begin a manual failover
+  kProvesItself = 2,        // understands the challenge, proof and secret extensions (addresses.cc)
+};
+inline constexpr uint16_t kOwnAbilities = kTakesOverWhenAsked | kProvesItself;
 
 // What a ping, pong or meet tells of a third node.
 struct GossipEntry {
@@ -72,6 +82,15 @@ struct Extensions {
   std::vector<Forgotten> forgotten;
   std::optional<NodeId> shard_id;
   ClientEndpoint client;  // empty and 0 are not sent
+  // Between Tessera nodes only.
+  std::optional<std::string> challenge;  // kNonceBytes
+  struct Proof {
+    std::string code;  // kCodeBytes
+    std::string ip;    // the prover's own idea of its address; empty = not known
+    uint16_t bus_port = 0;
+  };
+  std::optional<Proof> proof;
+  std::optional<Secret> secret;
 };
 
 struct GossipBody {

@@ -74,6 +74,11 @@ void Core::Impl::RemoveNode(NodeView* node) {
   }
   if (node->outbound) CloseLinkById(node->outbound);
   if (node->inbound) CloseLinkById(node->inbound);
+  for (auto& [id, link] : links)
+    if (link.node == node) link.node = nullptr;  // a probe: whoever answers is told apart then
+  holders.erase(node->id);
+  up_to_date.erase(node->id);
+  offered.erase(node->id);
   nodes.erase(NodeId(node->id));
   index.clear();
   map_changed = true;
@@ -264,7 +269,7 @@ void Core::Impl::OpenLinkTo(NodeView* node) {
   node->outbound = id;
   node->outbound_connected = false;
   node->outbound_created_ms = now;
-  Emit(OpenLink{id, node->id, node->endpoint.ip, node->endpoint.bus_port, node->endpoint.hostname});
+  Emit(OpenLink{id, node->id, node->endpoint.ip, node->endpoint.bus_port, node->endpoint.hostname, false});
 }
 
 void Core::Impl::DetachLink(LinkId id) {
@@ -289,6 +294,7 @@ void Core::Impl::OnLinkOpened(LinkId id) {
   auto it = links.find(id);
   if (it == links.end() || it->second.inbound) return;
   it->second.open = true;
+  if (it->second.probe) return SendPing(id, MessageType::kPing);
   NodeView* node = it->second.node;
   node->outbound_connected = true;
   // The first ping goes out at once. A pong still owed from the link before keeps its date, or a node that accepts
@@ -304,7 +310,8 @@ void Core::Impl::OnLinkClosed(const LinkClosed& event) {
   if (it == links.end()) return;
   if (event.over_buffer_limit) ++links_over_buffer_limit;
   // Refused before the first ping: count the time from now, so that a node nobody can dial is noticed.
-  if (NodeView* node = it->second.node; node && !it->second.inbound && !it->second.open && !node->ping_sent_ms)
+  if (NodeView* node = it->second.node;
+      node && !it->second.inbound && !it->second.probe && !it->second.open && !node->ping_sent_ms)
     node->ping_sent_ms = now;
   DetachLink(event.link);
 }

@@ -233,7 +233,7 @@ std::string Core::Impl::ParseState(std::string_view text) {
       me = node;
     }
     if (IsPrimary(*node) && IsReplica(*node)) return fault(line_number, "the node is flagged master and slave");
-    if (Failed(*node)) node->fail_since_ms = now;
+    if (Failed(*node)) node->fail_since_ms = 0;  // of another life: the first pong clears it
 
     if (fields[3] != "-") {
       if (!NodeId::IsValid(fields[3])) return fault(line_number, "the primary's id is not 40 hexadecimal digits");

@@ -18,8 +18,19 @@ void Core::Impl::Receive(const MessageReceived& event) {
   ++received[static_cast<size_t>(h.type)];
   if (h.sender.empty()) return;
 
-  Received r{event.link, &link->second, message, h, event, Lookup(h.sender)};
-  if (r.sender && InHandshake(*r.sender)) r.sender = nullptr;
+  NodeView* known = Lookup(h.sender);
+  if (known && InHandshake(*known)) known = nullptr;
+  Received r{event.link, &link->second, message, h, event, known, known};
+  if (const auto* body = std::get_if<GossipBody>(&message.body)) LearnProof(r, body->extensions);
+  if (r.link->probe) return ReceiveOnProbe(r);
+  if (r.sender && r.sender != me) {
+    if (!Trusts(r)) r.sender = nullptr;
+    if (r.link->inbound && std::holds_alternative<GossipBody>(message.body)) OnClaim(r);
+    // Settling a claim may have closed links.
+    link = links.find(event.link);
+    if (link == links.end()) return;
+    r.link = &link->second;
+  }
   // An outbound link speaks for the node it was opened to; another id on it is settled below, for pings only.
   const bool gossip = std::holds_alternative<GossipBody>(message.body);
   NodeView* peer = r.link->node;
@@ -66,6 +77,7 @@ void Core::Impl::LearnHeader(Received& r) {
   const Header& h = r.header;
   AttachInbound(r.link_id, *r.link, sender);
   if (h.extensions) sender->flags |= kExtensionsSupported;
+  sender->abilities = h.abilities;
   sender->data_received_ms = now;
   if (h.current_epoch > current_epoch) current_epoch = h.current_epoch;
   if (h.config_epoch > sender->config_epoch) {
@@ -96,32 +108,25 @@ Endpoint Core::Impl::EndpointFrom(const Received& r) const {
   return e;
 }
 
-bool Core::Impl::UpdateAddress(NodeView* node, const Received& r) {
-  // On the link we dialled the address is the one we dialled; only the node's own calls tell where it is now.
-  if (r.link_id == node->outbound) return false;
-  Endpoint e = EndpointFrom(r);
-  e.hostname = node->endpoint.hostname;
-  if (e == node->endpoint) return false;
-  if (node->outbound) CloseLinkById(node->outbound);
-  node->endpoint = e;
-  node->flags &= ~kNoAddress;
-  state_check_wanted = map_changed = true;
-  WantSave();
-  Say(Severity::kNotice, "Address of node {} is now {}:{}; dialling it there next", node->id.view(), e.ip, MainPort(e));
-  return true;
-}
-
 // On an outbound link to a node in handshake: it now has a name. Elsewhere: is it the node we dialled?
 bool Core::Impl::CompleteHandshake(Received& r) {
   if (r.link->inbound || !r.link->node) return true;
   NodeView* peer = r.link->node;
   if (InHandshake(*peer)) {
-    if (r.sender) {
-      if (r.sender != me) {
-        Say(Severity::kVerbose, "Handshake: node {} is known already", NodeName(*r.sender));
-        UpdateAddress(r.sender, r);
-      }
+    if (NodeView* node = r.known) {
+      Endpoint place = peer->endpoint;
+      const bool ordered = peer->ordered;
       RemoveNode(peer);
+      if (node == me) return false;
+      Say(Severity::kVerbose, "Handshake: node {} is known already", NodeName(*node));
+      if (!ordered) {
+        Probe(node, place, false);
+        return false;
+      }
+      // An operator says where it is: whatever it could prove before does not count against it.
+      if (holders.erase(node->id)) Emit(SaveSecret{});
+      node->proven = false;
+      MoveTo(node, place);
       return false;
     }
     if (Lookup(r.header.sender)) return false;  // a temporary name of ours; never happens by chance
@@ -138,12 +143,14 @@ bool Core::Impl::CompleteHandshake(Received& r) {
         "Node {} answers at {}:{} where {} was expected: two nodes exchanged addresses, or one lost its nodes.conf. "
         "Waiting for {} to call from its new address",
         r.header.sender.view(), peer->endpoint.ip, peer->endpoint.bus_port, NodeName(*peer), peer->id.view());
+    const Endpoint place = peer->endpoint;
     CloseLinkById(r.link_id);
     peer->endpoint.ip.clear();
     peer->endpoint.port = peer->endpoint.tls_port = peer->endpoint.bus_port = 0;
     peer->flags |= kNoAddress;
     map_changed = true;
     WantSave();
+    if (r.known && r.known != me && !r.known->outbound_connected) Probe(r.known, place, false);
     return false;
   }
   return true;
@@ -154,7 +161,7 @@ void Core::Impl::ReceiveGossipMessage(Received& r) {
   const auto& body = std::get<GossipBody>(r.message.body);
   if (h.type != MessageType::kPong) {
     LearnOwnAddress(r);
-    if (!r.sender && h.type == MessageType::kMeet) {
+    if (!r.known && h.type == MessageType::kMeet) {
       NodeView* node = AddNode(RandomId(), kHandshake);
       node->endpoint = EndpointFrom(r);
       Say(Severity::kVerbose, "Node {} at {}:{} asks to meet; dialling it next", h.sender.view(), node->endpoint.ip,
@@ -164,17 +171,27 @@ void Core::Impl::ReceiveGossipMessage(Received& r) {
     }
     SendPing(r.link_id, MessageType::kPong);
   }
+  if (r.known && !r.sender && r.link->inbound) return;  // somebody who says to be it
   if (!CompleteHandshake(r)) return;
 
   NodeView* peer = r.link->node;
   if (r.sender && r.sender != me) {
     r.sender->flags = static_cast<uint16_t>((r.sender->flags & ~kNoFailover) | (h.flags & kNoFailover));
-    if (h.type == MessageType::kPing) UpdateAddress(r.sender, r);
   }
   if (!r.link->inbound && h.type == MessageType::kPong) {
     peer->pong_received_ms = now;
     if (peer->ping_sent_ms) peer->answered_ms = peer->ping_sent_ms;
+    peer->claim_answered_ms = now;
     peer->ping_sent_ms = 0;
+    // Asked about a claim, the node says itself that it announces another address now.
+    if (peer->claim && !h.ip.empty() && h.ip == peer->claim->ip && h.bus_port == peer->claim->bus_port)
+      return MoveTo(peer, *peer->claim);
+    // What it wants proven, and what it shall prove, does not wait for the next ping.
+    Link& link = *r.link;
+    if (!link.owed.empty() || ((link.abilities & kProvesItself) && !link.proven && link.extra_pings == 0)) {
+      ++link.extra_pings;
+      if (link.extra_pings <= 2 * 20) SendPing(r.link_id, MessageType::kPing);
+    }
     if (Suspected(*peer)) {
       peer->flags &= ~kPfail;
       state_check_wanted = true;

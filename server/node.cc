@@ -71,13 +71,17 @@ CommandTable TableWithRenames(const config::Config& config) {
   return table;
 }
 
-Lifecycle::ShutdownOptions ShutdownOptionsOf(uint8_t flags) {
+// A node of a cluster hands over unless the option says something else.
+Lifecycle::ShutdownOptions ShutdownOptionsOf(uint8_t flags, bool in_cluster) {
   using Save = Lifecycle::ShutdownOptions::Save;
+  if (flags == 0 && in_cluster) flags = config::kShutdownFailover;
   return {.save = (flags & config::kShutdownSave) != 0     ? Save::kSave
                   : (flags & config::kShutdownNoSave) != 0 ? Save::kNoSave
                                                            : Save::kAsConfigured,
           .now = (flags & config::kShutdownNow) != 0,
-          .force = (flags & config::kShutdownForce) != 0};
+          .force = (flags & config::kShutdownForce) != 0,
+          .safe = (flags & config::kShutdownSafe) != 0,
+          .failover = in_cluster && (flags & config::kShutdownFailover) != 0};
 }
 
 // Raises the process's limit of open files for this many clients; returns how many clients it allows now.
@@ -203,6 +207,7 @@ void Node::Parts::WireTurn() {
     if (blocked_keys.any_ready() || blocked_keys.any_held()) blocked_keys.Serve(loop.now().unix_ms);
     if (blocking.NextDeadlineUs() != 0) blocking.WakeExpired(MonotonicUs());
     durability.EndOfTurn();
+    if (cluster != nullptr) cluster->EndOfTurn();
     frontend.EndOfTurn();
     dispatcher.set_last_us(MonotonicUs());
   });
@@ -312,7 +317,7 @@ void Node::Parts::WireConfig(config::Options& options) {
                      "cluster-announce-tls-port", "cluster-announce-bus-port", "cluster-announce-client-ipv4",
                      "cluster-announce-client-ipv6", "cluster-announce-client-port", "cluster-announce-client-tls-port",
                      "cluster-preferred-endpoint-type",
-                     "cluster-link-sendbuf-limit", "requirepass", "port"},
+                     "cluster-link-sendbuf-limit", "cluster-seeds", "requirepass", "port"},
                     [this](const Config&, const Config&) {
                       if (cluster != nullptr) cluster->OptionsChanged();
                       return std::string();
@@ -388,8 +393,10 @@ void Node::Parts::WatchSignals() {
         if (again && signal == SIGINT) std::_Exit(1);
         if (again) parts.lifecycle.Abort();
         auto options = ShutdownOptionsOf(signal == SIGTERM ? parts.config.shutdown_on_sigterm
-                                                           : parts.config.shutdown_on_sigint);
+                                                           : parts.config.shutdown_on_sigint,
+                                         parts.cluster != nullptr);
         options.now |= again;
+        options.failover &= !again;
         parts.lifecycle.RequestShutdown(options, nullptr);
         Wait(parts);
       });

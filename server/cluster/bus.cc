@@ -33,7 +33,7 @@ void ClusterBus::Accept(int fd) {
 
 void ClusterBus::Open(const cluster::OpenLink& open, int timeout_ms, const std::string& source_address) {
   links_[open.link].tcp = TcpLink::Connect(loop_,
-                                           {.host = open.ip,
+                                           {.host = open.by_name ? open.hostname : open.ip,
                                             .port = open.bus_port,
                                             .source_address = source_address,
                                             .timeout_ms = timeout_ms},

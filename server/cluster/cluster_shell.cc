@@ -14,6 +14,7 @@
 #include "server/dispatcher.h"
 #include "server/log.h"
 #include "server/pubsub.h"
+#include "server/replication/replicas.h"
 #include "server/replication/replication.h"
 #include "server/store/keyspace.h"
 
@@ -21,7 +22,6 @@ namespace tessera {
 namespace {
 
 constexpr int kTickMs = 100;
-constexpr int kBusPortOffset = 10000;
 constexpr int64_t kSaveRetryMs = 1000;
 
 uint64_t RandomSeed() {
@@ -35,7 +35,7 @@ log::Level LevelOf(cluster::Severity severity) { return static_cast<log::Level>(
 
 ClusterShell::ClusterShell(EventLoop& loop, persistence::FileSystem& files, Services& services)
     : loop_(loop), files_(files), services_(services), bus_(loop, [this](const cluster::Event& event) { Tell(event); }),
-      saver_(loop) {}
+      resolver_(loop), saver_(loop) {}
 
 ClusterShell::~ClusterShell() = default;
 
@@ -53,6 +53,7 @@ cluster::Options ClusterShell::CoreOptions() const {
   options.repl_ping_replica_period_ms = config.repl_ping_replica_period * 1000;
   options.human_nodename = config.cluster_announce_human_nodename;
   options.preferred_endpoint_type = static_cast<int>(config.cluster_preferred_endpoint_type);
+  options.has_seeds = !config.cluster_seeds.empty();
   options.link_sendbuf_limit_bytes = config.cluster_link_sendbuf_limit;
   const int64_t port = config.port;
   const int64_t bus_port = config.cluster_port != 0 ? config.cluster_port : port + kBusPortOffset;
@@ -97,8 +98,10 @@ std::string ClusterShell::Start() {
                          path, error);
     log::Notice("Node configuration loaded, I'm {}", core_->self().view());
   }
+  LoadSecret();
   SaveEnded(persistence::ReplaceFile(files_, path, WithNodesChecksum(core_->StateText())));
   RefreshRouting();
+  FindOwnAddress();
   return bus_.Listen(config.bind, static_cast<uint16_t>(bus_port), static_cast<int>(config.tcp_backlog));
 }
 
@@ -152,8 +155,52 @@ void ClusterShell::Tick() {
   silenced_ ? CarryOutQueued() : SaveInBackground();
 }
 
+void ClusterShell::EndOfTurn() {
+  if (!core_->ManualFailoverInProgress() || services_.replication.offset() == told_offset_) return;
+  TellReplicationStatus();
+}
+
+std::string ClusterShell::HandOver(int64_t limit_ms, std::function<void(bool)> ended) {
+  // Replicas that are synchronised, and what they have, found among the nodes by the address they are known by.
+  std::vector<cluster::ReplicaProgress> online;
+  bool any_online = false;
+  for (const Session* session : services_.replication.replicas().all()) {
+    if (session->replica->state != Session::ReplicaSide::State::kOnline) continue;
+    any_online = true;
+    const std::string address = Replicas::AddressOf(*session);
+    for (const auto& [id, node] : core_->nodes())
+      if (node.primary == core_->self() && node.endpoint.port == session->replica->port && node.endpoint.ip == address)
+        online.push_back({id, session->replica->acknowledged});
+  }
+  // Behind an address translation: then by what they say of themselves on the bus.
+  if (any_online && online.empty())
+    for (const auto& [id, node] : core_->nodes())
+      if (node.primary == core_->self()) online.push_back({id, node.offset});
+  hand_over_ended_ = std::move(ended);
+  const std::string error = Run([&](cluster::Core& core, int64_t now_ms, cluster::Effects& effects) {
+    return core.HandOver(now_ms, limit_ms, std::move(online), effects);
+  });
+  if (!error.empty()) hand_over_ended_ = nullptr;
+  return error;
+}
+
+void ClusterShell::CancelHandOver() {
+  hand_over_ended_ = nullptr;
+  Run([](cluster::Core& core, int64_t now_ms, cluster::Effects& effects) {
+    core.CancelHandOver(now_ms, effects);
+    return 0;
+  });
+}
+
+void ClusterShell::NoticeEndOfHandOver() {
+  if (!hand_over_ended_ || core_->hand_over() == cluster::HandOverState::kUnderWay) return;
+  take_over_request_.reset();
+  std::exchange(hand_over_ended_, nullptr)(core_->hand_over() == cluster::HandOverState::kDone);
+}
+
 void ClusterShell::TellReplicationStatus() {
   const Replication& replication = services_.replication;
+  told_offset_ = replication.offset();
   Tell(cluster::ReplicationStatus{.offset = replication.offset(),
                                   .primary_link_up = replication.primary_link_up(),
                                   .primary_last_io_ms = replication.primary_last_io_ms(),
@@ -163,6 +210,7 @@ void ClusterShell::TellReplicationStatus() {
 void ClusterShell::Tell(const cluster::Event& event) {
   // Messages that come while the dataset is loaded are answered too: a loading node is alive.
   CarryOut(core_->Handle(loop_.now().unix_ms, event));
+  NoticeEndOfHandOver();
 }
 
 // This process may have slept, or been busy, for longer than its peers wait for it.
@@ -262,10 +310,27 @@ bool ClusterShell::CarryOutOne(const cluster::Effect& effect) {
       const Now& now = shell.loop_.now();
       shell.services_.clients.Pause(Clients::PauseReason::kFailover, Clients::PauseScope::kWrites,
                                     now.mono_ms() + (pause.until_ms - now.unix_ms));
+      // The pause holds from here on: the replica that waits for the final offset need not wait for the next tick.
+      shell.loop_.Post([&shell = shell] { shell.TellReplicationStatus(); });
       return true;
     }
     bool operator()(const cluster::ResumeWrites&) {
       shell.services_.clients.Unpause(Clients::PauseReason::kFailover);
+      return true;
+    }
+    bool operator()(const cluster::AskToTakeOver& ask) {
+      shell.take_over_request_ = std::make_unique<TakeOverRequest>(
+          shell.loop_, shell.services_.config, ask.endpoint, [&shell = shell, id = ask.id](const std::string& reason) {
+            shell.Tell(cluster::TakeOverRefused{id, reason});
+          });
+      return true;
+    }
+    bool operator()(const cluster::AskSeeds&) {
+      shell.AskSeeds();
+      return true;
+    }
+    bool operator()(const cluster::SaveSecret&) {
+      shell.SaveSecret();
       return true;
     }
     bool operator()(const cluster::Publish& publish) {

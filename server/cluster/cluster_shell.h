@@ -11,7 +11,9 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,9 +22,11 @@
 #include "cluster/core.h"
 #include "persistence/file_system.h"
 #include "server/cluster/bus.h"
+#include "server/cluster/take_over_request.h"
 #include "server/commands/table.h"
 #include "server/net/disk_thread.h"
 #include "server/net/event_loop.h"
+#include "server/net/resolver.h"
 #include "server/services.h"
 #include "server/session.h"
 
@@ -30,6 +34,8 @@ namespace tessera {
 
 class ClusterShell {
  public:
+  static constexpr int kBusPortOffset = 10000;
+
   ClusterShell(EventLoop& loop, persistence::FileSystem& files, Services& services);
   ~ClusterShell();
 
@@ -37,6 +43,14 @@ class ClusterShell {
   std::string Start();
   // After loading: claims slots that hold keys though nobody owns them, as Redis does; then takes part in the cluster.
   void DatasetLoaded();
+  // End of a turn: while a manual failover waits for an offset, the core hears of it at once.
+  void EndOfTurn();
+
+  // A primary that leaves: asks its replicas to take over, for at most `limit_ms`; `ended` is called once, with whether
+  // one did. Empty = under way, otherwise why not.
+  std::string HandOver(int64_t limit_ms, std::function<void(bool handed_over)> ended);
+  void CancelHandOver();
+
   // CONFIG SET of a cluster-* option or of what is announced.
   void OptionsChanged();
 
@@ -57,6 +71,7 @@ class ClusterShell {
     cluster::Effects effects;
     auto result = command(*core_, loop_.now().unix_ms, effects);
     CarryOut(std::move(effects));
+    NoticeEndOfHandOver();
     return result;
   }
   // What was decided last could not be made durable: the node says nothing on the bus until it is.
@@ -73,6 +88,13 @@ class ClusterShell {
   void Tick();
   void Tell(const cluster::Event& event);
   void TellReplicationStatus();
+  void NoticeEndOfHandOver();
+  // finding.cc
+  std::string SecretPath() const;
+  void LoadSecret();
+  void SaveSecret();
+  void FindOwnAddress();
+  void AskSeeds();
   void CarryOut(cluster::Effects effects);
   void CarryOutQueued();
   bool CarryOutOne(const cluster::Effect& effect);
@@ -111,6 +133,11 @@ class ClusterShell {
   int64_t last_save_try_ms_ = 0;
   // Later than this the core is asked before a client is served (cluster::Core::lease_until_ms); never for a replica.
   int64_t lease_until_ms_ = 0;
+  Resolver resolver_;
+  std::set<std::string> seeds_asked_;
+  int64_t told_offset_ = -1;
+  std::function<void(bool)> hand_over_ended_;
+  std::unique_ptr<TakeOverRequest> take_over_request_;
   bool routing_changed_ = false;  // since clients that wait for keys were last looked at
   // Slots that are ours, settled, in a cluster that is ok: the data plane's fast answer.
   std::array<bool, cluster::kSlotCount> serve_{};

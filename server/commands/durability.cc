@@ -58,6 +58,10 @@ void Shutdown(CommandContext& ctx) {
       options.now = true;
     } else if (args.Check("FORCE")) {
       options.force = true;
+    } else if (args.Check("SAFE")) {
+      options.safe = true;
+    } else if (args.Check("FAILOVER")) {
+      options.failover = true;
     } else if (args.Check("ABORT")) {
       abort = true;
     } else {
@@ -70,6 +74,8 @@ void Shutdown(CommandContext& ctx) {
     if (ctx.services.lifecycle.Abort()) return ctx.reply.Ok();
     return ctx.reply.Error("ERR No shutdown in progress.");
   }
+  if (options.failover && ctx.services.cluster == nullptr)
+    return ctx.reply.Error("ERR SHUTDOWN FAILOVER is only possible in cluster mode.");
   if (save) options.save = Lifecycle::ShutdownOptions::Save::kSave;
   if (no_save) options.save = Lifecycle::ShutdownOptions::Save::kNoSave;
   const std::string error = ctx.services.lifecycle.RequestShutdown(options, &ctx.session);
@@ -87,7 +93,9 @@ constexpr ArgSpec kShutdownArgs[] = {
     {.name = "save-selector", .type = ArgType::kOneOf, .flags = kOptional, .children = kSaveSelector},
     {.name = "now", .type = ArgType::kPureToken, .flags = kOptional, .token = "NOW", .since = "7.0.0"},
     {.name = "force", .type = ArgType::kPureToken, .flags = kOptional, .token = "FORCE", .since = "7.0.0"},
-    {.name = "abort", .type = ArgType::kPureToken, .flags = kOptional, .token = "ABORT", .since = "7.0.0"}};
+    {.name = "abort", .type = ArgType::kPureToken, .flags = kOptional, .token = "ABORT", .since = "7.0.0"},
+    {.name = "safe", .type = ArgType::kPureToken, .flags = kOptional, .token = "SAFE"},
+    {.name = "failover", .type = ArgType::kPureToken, .flags = kOptional, .token = "FAILOVER"}};
 constexpr HistoryEntry kBgsaveHistory[] = {{"3.2.2", "Knows SCHEDULE."}};
 constexpr HistoryEntry kShutdownHistory[] = {{"7.0.0", "Knows NOW, FORCE and ABORT."}};
 

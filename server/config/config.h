@@ -36,7 +36,14 @@ enum class EndpointType : uint8_t { kIp, kHostname, kUnknown };
 enum class PropagationError : uint8_t { kIgnore, kPanic, kPanicOnReplicas };
 
 // shutdown-on-sigint and shutdown-on-sigterm, or-ed; 0 is the default behaviour.
-enum ShutdownFlag : uint8_t { kShutdownSave = 1, kShutdownNoSave = 2, kShutdownNow = 4, kShutdownForce = 8 };
+enum ShutdownFlag : uint8_t {
+  kShutdownSave = 1,
+  kShutdownNoSave = 2,
+  kShutdownNow = 4,
+  kShutdownForce = 8,
+  kShutdownSafe = 16,
+  kShutdownFailover = 32
+};
 
 // notify-keyspace-events, or-ed. kNotifyAll is what the letter A stands for.
 enum NotifyFlag : uint32_t {
@@ -246,6 +253,8 @@ struct Config {
 
   // Text of the options without a member, by row.
   std::vector<std::string> inert;
+
+  std::string cluster_seeds;  // words host[:port[@bus-port]]
 };
 
 }  // namespace tessera::config

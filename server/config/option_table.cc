@@ -130,7 +130,9 @@ constexpr Choice kShutdownChoices[] = {{"default", 0},
                                        {"save", kShutdownSave},
                                        {"nosave", kShutdownNoSave},
                                        {"now", kShutdownNow},
-                                       {"force", kShutdownForce}};
+                                       {"force", kShutdownForce},
+                                       {"safe", kShutdownSafe},
+                                       {"failover", kShutdownFailover}};
 constexpr Choice kSyslogFacilityChoices[] = {{"user", 1},    {"local0", 16}, {"local1", 17},
                                              {"local2", 18}, {"local3", 19}, {"local4", 20},
                                              {"local5", 21}, {"local6", 22}, {"local7", 23}};
@@ -328,6 +330,7 @@ constexpr Option kOptions[] = {
     String<&Config::cluster_announce_client_ipv6>("cluster-announce-client-ipv6", "", kEmptyIsUnset, {}, RefuseIpv6),
     Int<&Config::cluster_announce_client_port>("cluster-announce-client-port", "0", 0, 65535),
     Int<&Config::cluster_announce_client_tls_port>("cluster-announce-client-tls-port", "0", 0, 65535),
+    String<&Config::cluster_seeds>("cluster-seeds", "", kMultiWord | kEmptyIsUnset, {}, RefuseSeeds),
     Enum<&Config::cluster_preferred_endpoint_type>("cluster-preferred-endpoint-type", "ip", kEndpointChoices),
 
     // Access control

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -397,6 +398,13 @@ std::string_view RefuseAnnouncedIp(std::string_view value) {
     if (static_cast<unsigned char>(c) <= ' ' || c == 0x7f || c == ',' || c == '"' || c == '\'' || c == '\\')
       return "The announced address must be a single word without commas, quotes or backslashes";
   }
+  return "";
+}
+
+std::string_view RefuseSeeds(std::string_view value) {
+  for (const char c : value)
+    if (!std::isalnum(static_cast<unsigned char>(c)) && std::string_view(" .-_:@[]").find(c) == value.npos)
+      return "cluster-seeds are host names or addresses, each with an optional :port, separated by spaces";
   return "";
 }
 

@@ -24,6 +24,7 @@ std::string_view RefuseAppendFilename(std::string_view value);
 std::string_view RefuseAppendDirname(std::string_view value);
 std::string_view RefuseAnnouncedIp(std::string_view value);
 std::string_view RefuseHostname(std::string_view value);
+std::string_view RefuseSeeds(std::string_view value);
 std::string_view RefuseHumanNodename(std::string_view value);
 std::string_view RefuseIpv4(std::string_view value);
 std::string_view RefuseIpv6(std::string_view value);

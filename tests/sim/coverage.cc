@@ -61,6 +61,7 @@ constexpr const char* kRequired[] = {
     "promotions by FORCE",
     "promotions by TAKEOVER",
     "promotions by a planned failover",
+    "votes denied: epoch of the past",
     "votes denied: candidate is a primary",
     "votes denied: primary is not failing",
     "votes denied: a sibling got one lately",

@@ -111,6 +111,7 @@ void Network::PumpStream(const ConnectionPtr& c, int side) {
 void Network::Arrive(const ConnectionPtr& c, int side, Segment segment) {
   int node = c->node[side];
   if (segment.kind == Kind::kSyn) {
+    if (hosts_.Address(node) != c->ip[1]) return;  // the host has moved: nobody is there any more
     if (!hosts_.Alive(node)) {
       c->closed[1] = true;
       return Push(c, side, Kind::kReset);  // refused

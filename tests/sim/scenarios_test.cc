@@ -16,8 +16,9 @@ constexpr Millis kTimeout = 1000;
 class Scenario : public ::testing::Test {
  protected:
   // Nodes 0, 1, 2 are the primaries, 3, 4, 5 their replicas.
-  World& Cluster(int primaries = 3, int replicas = 3, int spares = 0) {
+  World& Cluster(int primaries = 3, int replicas = 3, int spares = 0, bool seeds = false) {
     WorldConfig c;
+    c.options.has_seeds = seeds;
     c.seed = 42;
     c.primaries = primaries;
     c.replicas = replicas;
@@ -175,6 +176,39 @@ TEST_F(Scenario, NodesThatMoveOneByOneAreFoundAgain) {
       EXPECT_EQ(w.core(other).Find(w.core(n).self().view())->endpoint.ip, w.server(n).ip);
     }
   }
+}
+
+TEST_F(Scenario, AllThatMoveAtOnceFindEachOtherByTheSeedsWithinTenSeconds) {
+  World& w = Cluster(3, 3, 0, true);
+  for (int round = 0; round < 5; ++round) {
+    w.Run(5000);
+    for (int n = 0; n < w.size(); ++n) w.Crash(n, round % 2 ? World::Death::kPower : World::Death::kProcess);
+    w.Run(3000);
+    for (int n = 0; n < w.size(); ++n) w.Restart(n, World::Moving::kNewAddress);
+    ASSERT_TRUE(Agreement(10000)) << "round " << round;
+    for (int n = 0; n < w.size(); ++n) ASSERT_TRUE(w.core(n).ok()) << "round " << round << ", node " << n;
+  }
+  EXPECT_EQ(Counted("elections won"), 0u);
+}
+
+TEST_F(Scenario, APrimaryThatLeavesHandsOverWithoutLosingAWrite) {
+  World& w = Cluster();
+  for (int round = 0; round < 6; ++round) {
+    const int leaving = IsPrimary(0) ? 0 : 3, heir = 3 - leaving;
+    const Millis start = w.now();
+    EXPECT_EQ(w.Admin(leaving, [&](Core& c, Millis at, Effects& e) {
+      return c.HandOver(at, 5000, {{w.core(heir).self(), w.server(heir).offset()}}, e);
+    }), "");
+    ASSERT_TRUE(w.RunUntil(5000, [&] { return w.core(leaving).hand_over() == cluster::HandOverState::kDone; }));
+    EXPECT_LT(w.now() - start, 1000);
+    w.Crash(leaving, World::Death::kProcess);
+    w.Run(2 * kTimeout);
+    w.Restart(leaving);
+    ASSERT_TRUE(Agreement());
+    EXPECT_TRUE(OwnsSlots(heir));
+    w.Run(2 * kTimeout);
+  }
+  EXPECT_EQ(w.history().LostWrites(), 0);
 }
 
 // The checker reports a node that tells an epoch its disk does not have.

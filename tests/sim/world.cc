@@ -169,6 +169,8 @@ void World::Restart(int node, Moving moving) {
     s.core = Core::Load(OptionsOf(node), seed, LocalTime(node), s.disk.durable, &error);
     if (!s.core) return Violate(fmt::format("n{} cannot load its nodes.conf: {}\n{}", node, error, s.disk.durable));
   }
+  if (!s.secret.empty() && !s.core->LoadSecret(s.secret)) return Violate("a secret that was saved cannot be loaded");
+  s.secret = s.core->SecretText();
   Trace(node, "starts as " + s.core->self().str());
   SaveEnded(node, WriteOut(node, s.core->StateText()));
   s.last_primary = s.core->me().primary;
@@ -177,6 +179,7 @@ void World::Restart(int node, Moving moving) {
   checker_.RestartWaiting();
   SlotSet with_keys;
   for (auto& [slot, values] : s.data) with_keys.set(slot);
+  Deliver(node, cluster::OwnAddress{s.ip});
   GiveReplicationStatus(node);
   if (with_keys.any() && s.core) Deliver(node, cluster::SlotsWithKeys{with_keys});
   StartTimers(node);
@@ -331,6 +334,16 @@ void World::CarryOutOne(int node, cluster::Effect& effect) {
                    Count("write pauses");
                  },
                  [&](cluster::ResumeWrites&) { s.writes_paused_until_ms = 0; },
+                 [&](cluster::AskSeeds&) {
+                   cluster::SeedsResolved seeds;
+                   for (const Server& other : servers_)
+                     seeds.addresses.push_back({.ip = other.ip, .bus_port = kBusPort});
+                   scheduler_.After(random_.Below(300), [this, node, life = s.life, seeds] {
+                     if (servers_[node].life == life && !servers_[node].paused) Deliver(node, seeds);
+                   });
+                   Count("seeds asked");
+                 },
+                 [&](cluster::SaveSecret&) { s.secret = s.core->SecretText(); },
                  [&](cluster::Note& e) {
                    CountNote(e.text, [this](const char* what) { Count(what); });
                    if (config_.trace) Trace(node, "| " + e.text);

@@ -94,6 +94,7 @@ struct Server {
   Millis clock_offset_ms = 0;
   Disk disk;
   size_t log_synced = 0;  // how much of the log is on the platter
+  std::string secret;     // small, and synced at once
   // the process
   std::unique_ptr<Core> core;
   uint32_t life = 0;
