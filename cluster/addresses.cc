@@ -4,18 +4,17 @@
 // - if it proves that it knows the cluster's secret, when it has proven so before ("holder"), or
 // - if it is of another make (Redis) or new: when somebody answers by that id at the address we dial, and knows of
 //   itself no less than we do;
-// and in either case only if nobody answers by that id at the old address any more: of a node and a copy of its disk the
-// one that is there stays. At its old address a node is believed without a proof (its secret's file may be lost, or a
-// Redis may have taken over its data), until it has proven itself to this process once.
+// and in either case only if nobody answers by that id at the old address any more: of a node and a copy of its disk
+// the one that is there stays. At its old address a node is believed without a proof (its secret's file may be lost, or
+// a Redis may have taken over its data), until it has proven itself to this process once.
 //
 // A secret is drawn at the first start and kept beside nodes.conf. It is told to Tessera nodes only, on links this node
 // dialled itself to the address of a member, as long as that member has not shown that it has it; of two secrets the
 // older one wins. Who wants to know whether a peer has it sends a nonce (challenge) and gets a code (proof) over nonce,
 // both ids, both ends of the connection and the address the prover announces. The ends are in it so that a stranger in
-// between cannot pass off a proof as his own. Behind an address translation they differ: such nodes are treated as those
-// of another make.
-// This keeps out strangers who can reach the bus, and neighbours who got a used address. It does not keep out who can read
-// or change the traffic between the nodes; the bus is not encrypted.
+// between cannot pass off a proof as his own. Behind an address translation they differ: such nodes are treated as
+// those of another make. This keeps out strangers who can reach the bus, and neighbours who got a used address. It does
+// not keep out who can read or change the traffic between the nodes; the bus is not encrypted.
 //
 // A node that nobody finds at its address is looked for: where its host name leads now, where others reach it (gossip),
 // and at the seeds. Whoever might be found there is asked by a probe: a link that is adopted if the right node answers.
@@ -28,12 +27,15 @@ namespace {
 
 constexpr Millis kOldPlaceAnswersMs = 1000;  // the time it has to answer when somebody claims its id elsewhere
 constexpr Millis kProbeTimeoutMs = 3000;
-constexpr Millis kMissingMs = 500;           // without a link for so long: search
+constexpr Millis kMissingMs = 500;  // without a link for so long: search
 constexpr Millis kSearchPeriodMs = 1000;
 constexpr Millis kLongMissingMs = 60000;  // and after that more slowly
 constexpr Millis kSlowSearchPeriodMs = 5000;
-constexpr Millis kAskAgainMs = 300;
-constexpr int kExtraPingsMax = 20;
+// Questions and proofs do not wait for the next usual ping: the first few go at once, the others at growing distances.
+constexpr int kExtraPingsAtOnce = 3;
+constexpr Millis kAskAgainMs = 100;
+constexpr Millis kAskAgainMaxMs = 5000;
+constexpr int kFailedProofsMax = 7;
 constexpr size_t kProbesMax = 64;
 constexpr size_t kFormerMax = 8;
 constexpr Millis kRenoteMs = 10000;
@@ -46,8 +48,8 @@ struct Statement {
   std::string_view prover_ip, verifier_ip, announced_ip;
   uint16_t bus_port;
   std::string Text(std::string_view nonce) const {
-    return fmt::format("{}{}{} {} {} {} {}", nonce, prover.view(), verifier.view(), prover_ip, verifier_ip, announced_ip,
-                       bus_port);
+    return fmt::format("{}{}{} {} {} {} {}", nonce, prover.view(), verifier.view(), prover_ip, verifier_ip,
+                       announced_ip, bus_port);
   }
 };
 
@@ -115,6 +117,7 @@ void Core::Impl::AdoptSecret(const Secret& other, const NodeView& from) {
   if (former.size() > kFormerMax) former.resize(kFormerMax);
   secret = other;
   up_to_date.clear();
+  for (auto& [id, link] : links) link.extra_pings = 0;  // what did not fit may now
   Emit(SaveSecret{});
 }
 
@@ -169,13 +172,23 @@ void Core::Impl::LearnProof(Received& r, const Extensions& x) {
   }
   if (!known) {
     ++link.failed_proofs;
-    if (at_home && link.failed_proofs > kExtraPingsMax / 2) node->proven = false;  // its secret is lost
+    if (at_home && link.failed_proofs > kFailedProofsMax) node->proven = false;  // its secret is lost
     return;
   }
   link.proven = node->proven = true;
   link.proven_at = Endpoint{.ip = x.proof->ip.empty() ? link.peer_ip : x.proof->ip, .bus_port = x.proof->bus_port};
   if (current) up_to_date.insert(node->id);
   if (holders.insert(node->id).second) Emit(SaveSecret{});
+}
+
+// A link we dialled, on which something is to be proven by either side, and it is time for a ping about it.
+bool Core::Impl::AsksNow(const Link& link) const {
+  if (link.inbound || link.probe || !link.open || !link.node || InHandshake(*link.node)) return false;
+  if (!(link.abilities & kProvesItself)) return false;
+  if (link.owed.empty() && link.proven && up_to_date.contains(link.node->id)) return false;
+  if (link.extra_pings < kExtraPingsAtOnce) return true;
+  const int doublings = std::min(link.extra_pings - kExtraPingsAtOnce, 10);
+  return now - link.last_ping_ms >= std::min(kAskAgainMs << doublings, kAskAgainMaxMs);
 }
 
 // Whether what comes by this link is the word of the node it names (r.known).
@@ -216,14 +229,16 @@ void Core::Impl::OnClaim(const Received& r) {
     Probe(node, place, false);
     return;
   }
-  if (!(link.abilities & kProvesItself) || link.failed_proofs) RefuseClaim(node, place, "it does not prove to be of this cluster");
+  if (!(link.abilities & kProvesItself) || link.failed_proofs)
+    RefuseClaim(node, place, "it does not prove to be of this cluster");
 }
 
 void Core::Impl::RefuseClaim(NodeView* node, const Endpoint& place, std::string_view why) {
   if (now - node->refusal_noted_ms < kRenoteMs) return;
   node->refusal_noted_ms = now;
-  Say(Severity::kWarning, "Somebody at {}:{} says to be node {}: not believed, because {}. If it is right, use CLUSTER MEET",
-      place.ip, place.bus_port, NodeName(*node), why);
+  Say(Severity::kWarning,
+      "Somebody at {}:{} says to be node {}: not believed, because {}. If it is right, use CLUSTER MEET", place.ip,
+      place.bus_port, NodeName(*node), why);
 }
 
 void Core::Impl::Claim(NodeView* node, const Endpoint& place) {
@@ -259,7 +274,8 @@ void Core::Impl::MoveTo(NodeView* node, Endpoint to) {
   node->flags &= ~kNoAddress;
   state_check_wanted = map_changed = true;
   WantSave();
-  Say(Severity::kNotice, "Address of node {} is now {}:{}; dialling it there next", node->id.view(), node->endpoint.ip, MainPort(node->endpoint));
+  Say(Severity::kNotice, "Address of node {} is now {}:{}; dialling it there next", node->id.view(), node->endpoint.ip,
+      MainPort(node->endpoint));
 }
 
 // ---- probes ----
@@ -312,7 +328,8 @@ void Core::Impl::ReceiveOnProbe(Received& r) {
     if (!node->outbound_connected || !SamePlace(says, node->endpoint)) Probe(node, says, false);
     return;
   }
-  if (!link.proven && r.header.config_epoch < node->config_epoch) return refuse("it knows less of itself than is known here");
+  if (!link.proven && r.header.config_epoch < node->config_epoch)
+    return refuse("it knows less of itself than is known here");
   if (node->outbound_connected) {
     CloseLinkById(r.link_id);
     if (SamePlace(place, node->endpoint)) return;
@@ -339,10 +356,7 @@ void Core::Impl::TickAddresses() {
   std::vector<LinkId> expired, unproven;
   for (auto& [id, link] : links) {
     if (link.probe && now - link.created_ms > kProbeTimeoutMs) expired.push_back(id);
-    if (!link.inbound && link.open && !link.probe && (link.abilities & kProvesItself) && link.node &&
-        !InHandshake(*link.node) && !up_to_date.contains(link.node->id) && link.extra_pings < kExtraPingsMax &&
-        now - link.last_ping_ms >= kAskAgainMs)
-      unproven.push_back(id);
+    if (AsksNow(link)) unproven.push_back(id);
   }
   for (LinkId id : expired) CloseLinkById(id);
   for (LinkId id : unproven) {

@@ -253,7 +253,8 @@ class Core {
   Error Failover(Millis now, FailoverMode mode, Effects& effects);
   // Asks one replica after another, the one with most data first, to take over by a manual failover, for at most
   // `limit_ms`. `online` are the replicas that are synchronised. hand_over() tells what became of it. Clients' writes are
-  // paused only while a replica is at it, and stay so until the end once one was.
+  // paused only while a replica is at it, and stay so until the end once one was. After it nothing is said on the bus;
+  // CancelHandOver, also then, is for who stays after all.
   Error HandOver(Millis now, Millis limit_ms, std::vector<ReplicaProgress> online, Effects& effects);
   void CancelHandOver(Millis now, Effects& effects);
   Error Reset(Millis now, ResetMode mode, bool dataset_empty, Effects& effects);

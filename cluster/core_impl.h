@@ -71,7 +71,7 @@ struct Core::Impl {
     Endpoint proven_at = {};  // ip and bus_port in the proof
     int failed_proofs = 0;
     std::string local_ip = {}, peer_ip = {};
-    int extra_pings = 0;
+    int extra_pings = 0;  // since the secret changed last
     Millis last_ping_ms = 0;
   };
   std::map<LinkId, Link> links;
@@ -240,6 +240,7 @@ struct Core::Impl {
   void AdoptSecret(const Secret& other, const NodeView& from);
   bool Trusts(const Received& r) const;
   bool SharesSecret(const NodeView& node) const { return holders.contains(node.id); }
+  bool AsksNow(const Link& link) const;
   void OnClaim(const Received& r);
   void Claim(NodeView* node, const Endpoint& to);
   void SettleClaims();
@@ -298,6 +299,10 @@ struct Core::Impl {
   Error StartHandOver(Millis limit_ms, std::vector<ReplicaProgress> online);
   void AskNextToTakeOver();
   void CheckHandOver();
+  // Its slots are with another and it is about to leave: from then on it says nothing.
+  bool HandedOver() const {
+    return leaving.state == HandOverState::kDone || (leaving.state == HandOverState::kUnderWay && IsReplica(*me));
+  }
   void EndHandOver(HandOverState state);
   void OnAskedToTakeOver(const Received& r);
   void OnTakeOverRefused(const TakeOverRefused& event);

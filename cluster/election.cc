@@ -160,7 +160,9 @@ void Core::Impl::VoteIfAllowed(const Received& r) {
   if (IsPrimary(*candidate)) return deny("it is a primary itself");
   if (!primary) return deny("its primary is not known here");
   if (!Failed(*primary) && !h.force_ack) return deny("its primary is not failing");
-  if (now - primary->voted_at_ms < options.node_timeout_ms * 2)
+  // A new primary shall have time to make itself known before its shard elects again. Not when an operator, or the primary
+  // before it leaves, wants another one (as in Valkey; Redis refuses these too): one vote per epoch is enough for safety.
+  if (!h.force_ack && now - primary->voted_at_ms < options.node_timeout_ms * 2)
     return deny(fmt::format("a replica of the same primary got a vote {} ms ago", now - primary->voted_at_ms));
   for (size_t slot = FirstSlot(h.slots); slot < kSlotCount; slot = NextSlot(h.slots, slot)) {
     const NodeView* current = owner[slot];

@@ -34,12 +34,13 @@ Message Core::Impl::MakeMessage(MessageType type) {
 
 void Core::Impl::SendMessage(LinkId link, const Message& message) {
   auto it = links.find(link);
-  if (it == links.end() || !it->second.open) return;
+  if (HandedOver() || it == links.end() || !it->second.open) return;
   ++sent[static_cast<size_t>(message.header.type)];
   Emit(Send{link, Encode(message)});
 }
 
 void Core::Impl::Broadcast(const Message& message) {
+  if (HandedOver()) return;
   std::string bytes;
   for (auto& [id, node] : nodes) {
     if (node.is(kMyself | kHandshake) || !node.outbound_connected) continue;

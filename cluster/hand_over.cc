@@ -1,10 +1,12 @@
 // A primary that is told to leave hands its slots over first, by the manual failover that an operator would ask for.
 //
-// 1. It asks its most advanced synchronised replica to take over: by an MFSTART of its own where the replica is known to
-// understand that, else as a client (AskToTakeOver), which any Redis obeys. 2. The replica answers with its MFSTART, and
-// all goes on as in manual_failover.cc: writes pause, the replica reaches the final offset, is elected, and tells
+// 1. It asks its most advanced synchronised replica to take over: by an MFSTART of its own where the replica is known
+// to understand that, else as a client (AskToTakeOver), which any Redis obeys. 2. The replica answers with its MFSTART,
+// and all goes on as in manual_failover.cc: writes pause, the replica reaches the final offset, is elected, and tells
 // everybody; the writes that waited are redirected. 3. A replica that refuses, falls silent or is lost is passed over.
 // Without a majority of primaries there is no election: the hand-over then fails at once rather than late.
+// Who has handed over falls silent: it never tells that it became a replica, and once it is gone the others show it as
+// what it was, a primary that failed, as they do in Valkey and after any other failover.
 #include <algorithm>
 
 #include "cluster/core_impl.h"
@@ -12,7 +14,7 @@
 namespace tessera::cluster {
 namespace {
 
-constexpr Millis kAnswerTimeoutMs = 1000;   // from the request to the replica's MFSTART
+constexpr Millis kAnswerTimeoutMs = 1000;    // from the request to the replica's MFSTART
 constexpr Millis kElectionTimeoutMs = 3000;  // from there to its election
 
 }  // namespace

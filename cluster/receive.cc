@@ -186,11 +186,9 @@ void Core::Impl::ReceiveGossipMessage(Received& r) {
     // Asked about a claim, the node says itself that it announces another address now.
     if (peer->claim && !h.ip.empty() && h.ip == peer->claim->ip && h.bus_port == peer->claim->bus_port)
       return MoveTo(peer, *peer->claim);
-    // What it wants proven, and what it shall prove, does not wait for the next ping.
-    Link& link = *r.link;
-    if (!link.owed.empty() || ((link.abilities & kProvesItself) && !link.proven && link.extra_pings == 0)) {
-      ++link.extra_pings;
-      if (link.extra_pings <= 2 * 20) SendPing(r.link_id, MessageType::kPing);
+    if (AsksNow(*r.link)) {
+      ++r.link->extra_pings;
+      SendPing(r.link_id, MessageType::kPing);
     }
     if (Suspected(*peer)) {
       peer->flags &= ~kPfail;

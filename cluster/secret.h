@@ -1,5 +1,5 @@
-// What the Tessera nodes of one cluster know and nobody else does, so that a node which comes back under another address
-// can prove that it belongs here. Values only.
+// What the Tessera nodes of one cluster know and nobody else does, so that a node which comes back under another
+// address can prove that it belongs here. Values only.
 //
 // The code is SipHash-2-4 with a 128-bit result (Aumasson and Bernstein, 2012): a keyed hash made for short messages.
 #pragma once

@@ -91,13 +91,12 @@ void Lifecycle::Stay() {
   stage_ = Stage::kServing;
   redirecting_.reset();
   services_.clients.Unpause(Clients::PauseReason::kShutdown);
+  if (services_.cluster != nullptr) services_.cluster->CancelHandOver();
 }
 
 bool Lifecycle::Abort() {
   if (!shutting_down()) return false;
-  const bool handing_over = stage_ == Stage::kHandingOver;
   Stay();
-  if (handing_over) services_.cluster->CancelHandOver();
   log::Notice("Shutdown aborted; serving goes on");
   AnswerWaiting();
   return true;

@@ -64,9 +64,10 @@ void ClusterShell::LoadSecret() {
   const std::string path = SecretPath();
   if (auto text = persistence::ReadFile(files_, path); text.ok()) {
     if (core_->LoadSecret(*text)) return;
-    log::Warning("{} cannot be understood: a new secret is drawn. Should this node move to another address, use CLUSTER "
-                 "MEET to tell the others",
-                 path);
+    log::Warning(
+        "{} cannot be understood: a new secret is drawn. Should this node move to another address, use CLUSTER "
+        "MEET to tell the others",
+        path);
   }
   std::random_device device;
   std::string text = fmt::format("tessera-cluster-secret 1\nsecret {} ", loop_.now().unix_ms);
@@ -106,9 +107,11 @@ void ClusterShell::FindOwnAddress() {
   if (std::find(own.begin(), own.end(), old) != own.end()) return;
   if (own.empty()) own = InterfaceAddresses();
   const bool v6 = old.find(':') != old.npos;
-  std::stable_partition(own.begin(), own.end(), [v6](const std::string& ip) { return (ip.find(':') != ip.npos) == v6; });
+  std::stable_partition(own.begin(), own.end(),
+                        [v6](const std::string& ip) { return (ip.find(':') != ip.npos) == v6; });
   if (!own.empty()) {
-    log::Notice("The address in the cluster configuration, {}, is not this machine's any more; {} is", old, own.front());
+    log::Notice("The address in the cluster configuration, {}, is not this machine's any more; {} is", old,
+                own.front());
     Tell(cluster::OwnAddress{own.front()});
   }
   // Of several interfaces the announced name tells which one is meant.

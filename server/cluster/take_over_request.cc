@@ -24,7 +24,8 @@ TakeOverRequest::TakeOverRequest(EventLoop& loop, const config::Config& config, 
                                  Refused refused)
     : refused_(std::move(refused)) {
   link_ = TcpLink::Connect(
-      loop, {.host = replica.ip, .port = replica.port, .source_address = config.bind_source_addr, .timeout_ms = kTimeoutMs},
+      loop,
+      {.host = replica.ip, .port = replica.port, .source_address = config.bind_source_addr, .timeout_ms = kTimeoutMs},
       {.connected = [] {},
        .received = [this](std::string_view bytes) { Received(bytes); },
        .closed = [this](const std::string& reason) { Fail(reason); }});

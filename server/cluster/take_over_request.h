@@ -1,6 +1,6 @@
 // Asks a replica of another make to take over, as an operator would: one connection to its client port, AUTH with this
-// node's own masterauth (nodes of a cluster share it), CLUSTER FAILOVER. Only failure is told; what comes of a success is
-// seen on the bus. Loop thread; dropping the request closes its connection.
+// node's own masterauth (nodes of a cluster share it), CLUSTER FAILOVER. Only failure is told; what comes of a success
+// is seen on the bus. Loop thread; dropping the request closes its connection.
 #pragma once
 
 #include <functional>

@@ -25,14 +25,16 @@ Resolver::Resolver(EventLoop& loop) : impl_(std::make_unique<Impl>(loop)) {}
 Resolver::~Resolver() = default;
 
 void Resolver::Resolve(const std::string& host, Resolved resolved) {
-  impl_->resolver.async_resolve(host, "", [resolved = std::move(resolved)](const boost::system::error_code& error,
-                                                                           const tcp::resolver::results_type& results) {
-    if (error == boost::asio::error::operation_aborted) return;
-    std::vector<std::string> addresses;
-    if (!error)
-      for (const auto& result : results) addresses.push_back(result.endpoint().address().to_string());
-    resolved(addresses);
-  });
+  impl_->resolver.async_resolve(host, "",
+                                [resolved = std::move(resolved)](const boost::system::error_code& error,
+                                                                 const tcp::resolver::results_type& results) {
+                                  if (error == boost::asio::error::operation_aborted) return;
+                                  std::vector<std::string> addresses;
+                                  if (!error)
+                                    for (const auto& result : results)
+                                      addresses.push_back(result.endpoint().address().to_string());
+                                  resolved(addresses);
+                                });
 }
 
 std::vector<std::string> InterfaceAddresses() {
@@ -63,7 +65,8 @@ bool IsOwnAddress(const std::string& ip) {
   if (auto* v4 = reinterpret_cast<sockaddr_in*>(&storage); inet_pton(AF_INET, ip.c_str(), &v4->sin_addr) == 1) {
     v4->sin_family = AF_INET;
     length = sizeof *v4;
-  } else if (auto* v6 = reinterpret_cast<sockaddr_in6*>(&storage); inet_pton(AF_INET6, ip.c_str(), &v6->sin6_addr) == 1) {
+  } else if (auto* v6 = reinterpret_cast<sockaddr_in6*>(&storage);
+             inet_pton(AF_INET6, ip.c_str(), &v6->sin6_addr) == 1) {
     v6->sin6_family = AF_INET6;
     length = sizeof *v6;
   } else {

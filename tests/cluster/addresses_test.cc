@@ -95,6 +95,30 @@ TEST(Address, NodesThatMetShareTheOldestSecretAndSaveWhoHasIt) {
   }
 }
 
+TEST(Address, NodesThatMetAreHeardSoonOnEveryLink) {
+  Cluster c(1);
+  for (size_t i = 1; i < 7; ++i) {
+    c.hosts.push_back({std::make_unique<Core>(c.hosts[0].options, 100 - i, c.now), fmt::format("10.0.0.{}", i + 1),
+                       c.hosts[0].options});
+    c.Meet(0, i);
+  }
+  c.Run(3000);
+  uint64_t messages = 0;
+  for (size_t i = 0; i < 7; ++i) messages += c.core(i).Figures().messages_sent;
+  EXPECT_LT(messages, 7u * 6 * 30) << "nor do questions chase each other";
+  ASSERT_EQ(c.links.size(), 7u * 6);
+  for (const Net::Link& link : c.links) {
+    const size_t other = link.from != 0 && link.to != 0 ? 0 : link.from != 1 && link.to != 1 ? 1 : 2;
+    Message m = c.As(link.from, MessageType::kFail);
+    m.header.current_epoch = m.header.config_epoch = 0;
+    m.body = FailBody{c.core(other).self()};
+    const auto& host = c.hosts[link.to];
+    host.core->Handle(c.now, MessageReceived{link.at_to, Encode(m), c.hosts[link.from].ip, host.ip});
+    EXPECT_TRUE(c.View(link.to, other).is(kFail)) << link.from << " to " << link.to;
+    c.Run(2500);  // cleared again
+  }
+}
+
 TEST(Address, AllMoveAtOnceAndOneSeedBringsThemTogether) {
   Cluster c(6, true);
   c.MoveAll();
@@ -180,7 +204,8 @@ TEST(Address, AProofCannotBePassedOff) {
   const LinkId link = kInboundLinkBit | (1ull << 41);
   c.core(0).Handle(c.now, LinkAccepted{link});
   Message m = ping(1);
-  const Extensions asked = answer(c.core(0).Handle(c.now, MessageReceived{link, Encode(m), "10.66.6.6", c.hosts[0].ip}));
+  const Extensions asked =
+      answer(c.core(0).Handle(c.now, MessageReceived{link, Encode(m), "10.66.6.6", c.hosts[0].ip}));
   ASSERT_TRUE(asked.challenge);
   // To node 1, in the name of node 0.
   Message relay = ping(0);

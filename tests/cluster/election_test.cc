@@ -278,6 +278,14 @@ TEST(Vote, IsRefusedToASecondReplicaOfTheSamePrimaryForTwoNodeTimeouts) {
   EXPECT_TRUE(b.Votes(b.Deliver(b.Request(13))));
 }
 
+TEST(Vote, IsGivenToAManualFailoverWheneverItComes) {
+  Voter b;
+  EXPECT_TRUE(b.Votes(b.Deliver(b.Request(11))));
+  Message m = b.Request(12);
+  m.header.force_ack = true;
+  EXPECT_TRUE(b.Votes(b.Deliver(m)));
+}
+
 TEST(Vote, IsRefusedWhenASlotHasANewerConfigEpoch) {
   Voter b;
   Message m = b.Request(11);

@@ -60,6 +60,19 @@ TEST(HandOver, IsDoneWhenTheReplicaTookOver) {
   EXPECT_TRUE(Has<ResumeWrites>(effects)) << "clients that waited are redirected";
 }
 
+// The others go on seeing a primary, which then fails, as in any other failover.
+TEST(HandOver, IsFollowedBySilenceUnlessTheNodeStays) {
+  Leaving b;
+  b.Leave();
+  b.Deliver(b.By('d', MessageType::kMfStart));
+  EXPECT_TRUE(All<Send>(b.TookOver('d')).empty());
+  EXPECT_TRUE(b.core->me().is(kReplica));
+  EXPECT_TRUE(All<Send>(b.Deliver(b.From('b'))).empty());
+  Effects effects;
+  b.core->CancelHandOver(b.now, effects);
+  EXPECT_FALSE(b.SentOf(b.Deliver(b.From('b')), MessageType::kPong).empty());
+}
+
 TEST(HandOver, AsksAReplicaOfAnotherMakeAsAClient) {
   Leaving b(0);
   Effects effects = b.Leave();

@@ -26,7 +26,8 @@ struct Net {
     for (const Effect& effect : effects) {
       if (const auto* open = std::get_if<OpenLink>(&effect)) {
         for (size_t i = 0; i < hosts.size(); ++i) {
-          const bool there = open->by_name ? hosts[i].options.announced.hostname == open->hostname : hosts[i].ip == open->ip;
+          const bool there =
+              open->by_name ? hosts[i].options.announced.hostname == open->hostname : hosts[i].ip == open->ip;
           if (!there || !hosts[i].core) continue;
           LinkId accepted = kInboundLinkBit | ++links_made;
           links.push_back({at, i, open->link, accepted});

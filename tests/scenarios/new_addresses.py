@@ -144,7 +144,7 @@ def moves(hosts, rounds, what):
         equal(hosts.roles(), before, "roles and slots")
         hosts.verify(turn, keys=20)
     print(f"  {what}: {rounds} moves, found again after median {statistics.median(took):.1f} s, max {max(took):.1f} s")
-    assert statistics.median(took) < LIMIT_S, took
+    assert max(took) < LIMIT_S, took
 
 
 @case

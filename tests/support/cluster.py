@@ -124,9 +124,9 @@ class Cluster:
     def redis_cli(self, *arguments, **options):
         return redis_cli(*arguments, **options)
 
-    def converse(self, arguments, dialogue):
+    def converse(self, arguments, dialogue, **limits):
         """redis-cli on a terminal, with its questions answered."""
-        return converse(["redis-cli", *arguments], dialogue)
+        return converse(["redis-cli", *arguments], dialogue, **limits)
 
     def start(self):
         for server in self.servers:
@@ -140,6 +140,7 @@ class Cluster:
         output = self.converse(
             ["--cluster", "create", *[s.address for s in self.servers], "--cluster-replicas", replicas],
             [("(type 'yes' to accept): ", "yes")],
+            limit_s=120,  # it waits for the nodes to join for ever
         )
         self.wait_until_agreed()
         return output

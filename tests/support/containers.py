@@ -169,13 +169,14 @@ class ContainerCluster(Cluster):
     def redis_cli(self, *arguments, timeout_s=600.0, **options):
         return self.engine("exec", "-i", self.running()[0].name, "redis-cli", *arguments, timeout_s=timeout_s, **options)
 
-    def converse(self, arguments, dialogue):
+    def converse(self, arguments, dialogue, **limits):
         """docker exec -it NODE /bin/bash, and in it redis-cli."""
         prompt = ":/data# "
         command = " ".join(["redis-cli", *map(str, arguments)])
         return converse(
             [self.engine.command, "exec", "-it", self.running()[0].name, "/bin/bash"],
             [(prompt, command), *dialogue, (prompt, "exit")],
+            **limits,
         )
 
 

@@ -190,11 +190,11 @@ def run(arguments, timeout_s=120.0, input=None, check=True):
     return done.stdout
 
 
-def converse(arguments, dialogue, timeout_s=120.0):
+def converse(arguments, dialogue, timeout_s=120.0, limit_s=900.0):
     """Runs a tool on a terminal and types an answer at each prompt, as a person would: dialogue is [(prompt, answer)].
 
     Tools that read a question's answer with one read() lose the later ones when all are piped in at once.
-    `timeout_s` is how long the tool may be silent.
+    `timeout_s` is how long the tool may be silent, `limit_s` how long it may take in all.
     """
     terminal, inner = pty.openpty()
     process = subprocess.Popen(
@@ -203,12 +203,14 @@ def converse(arguments, dialogue, timeout_s=120.0):
     os.close(inner)
     output, seen = b"", 0
     dialogue = [(prompt.encode(), answer.encode()) for prompt, answer in dialogue]
+    limit = time.monotonic() + limit_s
     deadline = time.monotonic() + timeout_s
     try:
         while True:
-            if not select.select([terminal], [], [], 0.2)[0]:
-                if time.monotonic() > deadline:
-                    raise AssertionError(f"{arguments} hangs:\n{output[-2000:].decode(errors='replace')}")
+            readable = select.select([terminal], [], [], 0.2)[0]
+            if time.monotonic() > (limit if readable else min(limit, deadline)):
+                raise AssertionError(f"{arguments} hangs:\n{output[-2000:].decode(errors='replace')}")
+            if not readable:
                 continue
             try:
                 data = os.read(terminal, 1 << 16)
