@@ -7,6 +7,7 @@
 #include "server/commands/context.h"
 #include "server/commands/guard.h"
 #include "server/commands/table.h"
+#include "server/durability/durability.h"
 #include "server/log.h"
 #include "server/values/digest.h"
 
@@ -42,6 +43,37 @@ void DebugDigestValue(CommandContext& ctx) {
     const store::EntryRef entry = ctx.db().Peek(key);
     ctx.reply.SimpleString(DigestOfValue(entry && !ctx.db().IsExpired(entry) ? entry : store::EntryRef()));
   }
+}
+
+void ReplyReloaded(CommandContext& ctx, Durability::Source source, Durability::Room room, std::string_view what) {
+  ctx.PropagateNothing();
+  if (const std::string error = ctx.services.durability.Reload(source, room); !error.empty()) {
+    log::Warning("DEBUG {}: {}", ctx.argv[1], error);
+    return ctx.reply.Error(fmt::format("ERR Error trying to load the {}, check server logs.", what));
+  }
+  ctx.reply.Ok();
+}
+
+void DebugReload(CommandContext& ctx) {
+  bool save = true;
+  auto room = Durability::Room::kFlush;
+  for (std::string_view word : ctx.argv.subspan(2)) {
+    if (protocol::EqualsIgnoreCase(word, "NOSAVE")) {
+      save = false;
+    } else if (protocol::EqualsIgnoreCase(word, "NOFLUSH") || protocol::EqualsIgnoreCase(word, "MERGE")) {
+      room = Durability::Room::kOverlay;
+    } else {
+      return ctx.reply.Error("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.");
+    }
+  }
+  if (save) {
+    if (const std::string error = ctx.services.durability.Save(); !error.empty()) return ctx.reply.Error(error);
+  }
+  ReplyReloaded(ctx, Durability::Source::kRdb, room, "RDB dump");
+}
+
+void DebugLoadAof(CommandContext& ctx) {
+  ReplyReloaded(ctx, Durability::Source::kAof, Durability::Room::kFlush, "AOF files");
 }
 
 void DebugStringmatchLen(CommandContext& ctx) {
@@ -135,11 +167,14 @@ constexpr Word kWords[] = {
     {"digest", 2, 2, DebugDigest, "DIGEST", "Tells a fingerprint of the dataset."},
     {"digest-value", 2, SIZE_MAX, DebugDigestValue, "DIGEST-VALUE [<key> ...]", "Tells a fingerprint of each value."},
     {"error", 3, 3, DebugError, "ERROR <text>", "Answers with this error."},
+    {"loadaof", 2, 2, DebugLoadAof, "LOADAOF", "Empties the dataset and loads the append-only file."},
     {"log", 3, 3, DebugLog, "LOG <text>", "Writes a line into the log."},
     {"object", 3, 4, DebugObject, "OBJECT <key>", "Tells how a value is stored."},
     {"populate", 3, 5, DebugPopulate, "POPULATE <count> [<prefix>] [<size>]",
      "Creates keys <prefix>:<number> that do not exist yet; nothing is propagated."},
     {"protocol", 3, 3, DebugProtocol, "PROTOCOL <type>", "Answers with a value of this type."},
+    {"reload", 2, SIZE_MAX, DebugReload, "RELOAD [NOSAVE] [NOFLUSH] [MERGE]",
+     "Saves an RDB file, unless told not to, empties the dataset, unless told to keep it, and loads the file."},
     {"set-active-expire", 3, 3, DebugSetActiveExpire, "SET-ACTIVE-EXPIRE <0|1>",
      "Says whether expired keys are deleted before somebody asks for them."},
     {"sleep", 3, 3, DebugSleep, "SLEEP <seconds>", "Stops the server for this long; decimals are allowed."},
@@ -176,7 +211,7 @@ void Debug(CommandContext& ctx) {
 constexpr CommandRow kRows[] = {
     {.name = "debug",
      .arity = -2,
-     .flags = kAdmin | kNoScript | kLoading | kStale | kUntouched,
+     .flags = kAdmin | kNoScript | kLoading | kStale | kUntouched | kSystemCommand,
      .handler = Debug,
      .group = Group::kServer,
      .since = "1.0.0",

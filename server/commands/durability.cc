@@ -99,6 +99,7 @@ constexpr ArgSpec kShutdownArgs[] = {
 constexpr HistoryEntry kBgsaveHistory[] = {{"3.2.2", "Knows SCHEDULE."}};
 constexpr HistoryEntry kShutdownHistory[] = {{"7.0.0", "Knows NOW, FORCE and ABORT."}};
 
+constexpr std::string_view kLastSaveTips[] = {"nondeterministic_output"};
 constexpr CommandRow kRows[] = {
     {.name = "save",
      .arity = 1,
@@ -126,7 +127,8 @@ constexpr CommandRow kRows[] = {
      .group = Group::kServer,
      .since = "1.0.0",
      .complexity = "O(1)",
-     .summary = "Tells when the dataset was last saved, in Unix time."},
+     .summary = "Tells when the dataset was last saved, in Unix time.",
+     .tips = kLastSaveTips},
     {.name = "bgrewriteaof",
      .arity = 1,
      .flags = kAdmin | kNoScript | kNoAsyncLoading,

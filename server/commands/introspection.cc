@@ -132,7 +132,7 @@ void WriteArgs(ReplyWriter& reply, std::span<const ArgSpec> args) {
     fields.Text("name", arg.name);
     fields.Text("type", ArgTypeName(arg.type));
     if (leaf) fields.Text("display_text", arg.display.empty() ? arg.name : arg.display);
-    if (arg.type == ArgType::kKey && arg.key_spec >= 0) fields.Name("key_spec_index").Integer(arg.key_spec);
+    if (arg.key_spec >= 0) fields.Name("key_spec_index").Integer(arg.key_spec);
     fields.Text("token", arg.token);
     fields.Text("summary", arg.summary);
     fields.Text("since", arg.since);

@@ -34,6 +34,10 @@ class Durability : public StreamSink {
   // the reason why the start must stop (file, offset, what to do).
   std::string LoadAtStart();
   bool loading() const;
+  // DEBUG RELOAD and LOADAOF: the dataset makes room for what a file holds, or is overlaid with it. Blocks. Empty = done.
+  enum class Source : uint8_t { kRdb, kAof };
+  enum class Room : uint8_t { kFlush, kOverlay };
+  std::string Reload(Source source, Room room);
   // Opens the AOF for appending (creating base and manifest when new). Empty = done.
   std::string StartAppendOnly();
 

@@ -256,7 +256,7 @@ def main(cluster=False):
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}", flush=True)
     # Timeouts of blocking commands are looked at so many times a second.
-    pair = Pair(resolve(options.server), resolve(options.reference), {"hz": 500}, options.cluster)
+    pair = Pair(resolve(options.server), resolve(options.reference), {"hz": 500, "enable-debug-command": "yes"}, options.cluster)
     tables, missing = both_know(pair, set(options.mute))
     groups = {row.group for row in tables[0]}
     payloads = [] if options.cluster else [payload for family, payload in payloads_for_restore(pair.b.servers[0]) if family in groups]
