@@ -47,7 +47,7 @@ size_t ResidentBytes() {
 }
 
 struct Key {
-  char text[17];
+  char text[25];  // the first 16 are the key; %lu may need more as far as the compiler knows
   explicit Key(uint64_t n) { snprintf(text, sizeof(text), "key:%012lu", n); }
   operator std::string_view() const { return {text, 16}; }
 };
