@@ -36,6 +36,7 @@ void Core::Impl::LearnClaims(NodeView* claimant, Epoch epoch, const SlotSet& cla
     Say(Severity::kNotice, "Configuration change detected: {} took the last slot of {}. Becoming its replica",
         NodeName(*claimant), ours == me ? "this node" : "our primary");
     BecomeReplicaOf(claimant);
+    if (ours == me) BroadcastPong(PongTo::kEverybody);  // the successor waits for it before it votes
     return;
   }
   LeaveSubReplication();

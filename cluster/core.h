@@ -67,7 +67,8 @@ struct MessageReceived {
   std::string peer_ip;     // numeric address of the other end
   std::string local_ip;    // numeric address of this end (how a node learns its own)
 };
-// What the shell knows of replication, given whenever it changes and before each Tick. After PauseWrites was carried
+// What the shell knows of replication, given before each Tick and each message: votes that come while a full
+// synchronisation replaces the data must not win with it. After PauseWrites was carried
 // out the next one also says: writes are paused and this offset is final (the core waits for it in a manual failover).
 struct ReplicationStatus {
   ReplicationOffset offset = 0;   // this node's own: as primary produced, as replica processed

@@ -110,6 +110,9 @@ struct Core::Impl {
     std::set<NodeId> voters;
   };
   Election election;
+  // The living primary that this one replaced, and until when that one may vote for their shard still.
+  NodeId predecessor;
+  Millis predecessor_votes_until_ms = 0;
   enum class CannotFailOver { kNone, kForeignData, kDataAge, kWaitingDelay, kExpired, kWaitingVotes };
   CannotFailOver cannot_fail_over = CannotFailOver::kNone;
   Millis cannot_fail_over_noted_ms = 0;
@@ -283,6 +286,7 @@ struct Core::Impl {
   Millis DataAge() const;
   void NoteCannotFailOver(CannotFailOver reason);
   void VoteIfAllowed(const Received& r);
+  bool PredecessorMayVote();
   void CountVote(const Received& r);
   void TakeOverPrimary();
 

@@ -2,7 +2,8 @@
 //
 // A replica waits 500 ms plus chance plus one second per sibling with more data, asks all primaries for a vote in a
 // fresh epoch, and takes over with a majority. A primary votes once per epoch, and its vote is durable before it
-// leaves.
+// leaves. So does a shard, for with two votes of one shard two candidates could win the same epoch: who took over from a
+// living primary leaves the voting to it until it knows, and one that was found failing had lost its vote with its lease.
 #include <algorithm>
 
 #include "cluster/core_impl.h"
@@ -15,6 +16,11 @@ constexpr Millis kElectionJitterMs = 500;
 constexpr Millis kRankDelayMs = 1000;
 constexpr Millis kAuthTimeoutMsMin = 2000;
 constexpr Millis kRenotePeriodMs = 10000;
+// A replaced primary loses its lease, and with it its vote, a node timeout after the majority turned to its successor. The
+// second is for what is on its way.
+constexpr int kPredecessorVotesTimeouts = 2;
+// Who comes back from a minority hears first whether it was replaced.
+constexpr Millis kVoteAfterMinorityMs = 500;
 
 }  // namespace
 
@@ -110,8 +116,7 @@ void Core::Impl::HandleFailover() {
   if (!election.requested) {
     election.requested = true;
     election.epoch = ++current_epoch;
-    // Who stands gives no vote in that epoch. Its shard's vote may have gone to it already, by the primary it replaces: with
-    // another one after its victory, two candidates could win the same epoch.
+    // Who stands gives no vote in that epoch: its shard's may have gone to it already, by the primary it replaces.
     last_vote_epoch = current_epoch;
     WantDurableSave();
     state_check_wanted = true;
@@ -132,6 +137,10 @@ void Core::Impl::TakeOverPrimary() {
   NodeView* old = PrimaryOf(*me);
   if (!IsReplica(*me) || !old) return;
   const SlotSet slots = old->slots;
+  if (!Failed(*old)) {
+    predecessor = old->id;
+    predecessor_votes_until_ms = now + options.node_timeout_ms * kPredecessorVotesTimeouts;
+  }
   BecomeKnownPrimary(me);
   ReconcileReplication();
   for (size_t slot = FirstSlot(slots); slot < kSlotCount; slot = NextSlot(slots, slot))
@@ -147,6 +156,12 @@ void Core::Impl::TakeOverPrimary() {
 
 // ---- voting ----
 
+bool Core::Impl::PredecessorMayVote() {
+  if (now >= predecessor_votes_until_ms) return false;
+  const NodeView* node = Lookup(predecessor);
+  return node != nullptr && IsPrimary(*node);
+}
+
 void Core::Impl::VoteIfAllowed(const Received& r) {
   NodeView* candidate = r.sender;
   const Header& h = r.header;
@@ -156,6 +171,9 @@ void Core::Impl::VoteIfAllowed(const Received& r) {
   };
   if (h.current_epoch < current_epoch) return deny(fmt::format("this node is in epoch {} already", current_epoch));
   if (last_vote_epoch == current_epoch) return deny("this node voted in that epoch already");
+  if (now > Lease() || now - minority_since_ms < kVoteAfterMinorityMs)
+    return deny("this node heard no majority, which may have replaced it");
+  if (PredecessorMayVote()) return deny("the primary that this node replaced may have voted for their shard");
   NodeView* primary = PrimaryOf(*candidate);
   if (IsPrimary(*candidate)) return deny("it is a primary itself");
   if (!primary) return deny("its primary is not known here");

@@ -34,7 +34,7 @@ log::Level LevelOf(cluster::Severity severity) { return static_cast<log::Level>(
 }  // namespace
 
 ClusterShell::ClusterShell(EventLoop& loop, persistence::FileSystem& files, Services& services)
-    : loop_(loop), files_(files), services_(services), bus_(loop, [this](const cluster::Event& event) { Tell(event); }),
+    : loop_(loop), files_(files), services_(services), bus_(loop, [this](const cluster::Event& event) { OnBusEvent(event); }),
       resolver_(loop), saver_(loop) {}
 
 ClusterShell::~ClusterShell() = default;
@@ -196,6 +196,11 @@ void ClusterShell::NoticeEndOfHandOver() {
   if (!hand_over_ended_ || core_->hand_over() == cluster::HandOverState::kUnderWay) return;
   take_over_request_.reset();
   std::exchange(hand_over_ended_, nullptr)(core_->hand_over() == cluster::HandOverState::kDone);
+}
+
+void ClusterShell::OnBusEvent(const cluster::Event& event) {
+  if (std::holds_alternative<cluster::MessageReceived>(event)) TellReplicationStatus();
+  Tell(event);
 }
 
 void ClusterShell::TellReplicationStatus() {

@@ -87,6 +87,7 @@ class ClusterShell {
  private:
   void Tick();
   void Tell(const cluster::Event& event);
+  void OnBusEvent(const cluster::Event& event);
   void TellReplicationStatus();
   void NoticeEndOfHandOver();
   // finding.cc

@@ -193,6 +193,16 @@ TEST(Election, DoesNotStandForAPrimaryWithoutSlots) {
   EXPECT_EQ(b.core->current_epoch(), 10u);
 }
 
+// Its primary came back without what it had not written to disk, and a full synchronisation began.
+TEST(Election, IsNotWonWithDataThatIsBeingReplaced) {
+  ReplicaOfFailed b;
+  b.RunUntilRequest();
+  b.core->Handle(b.now, ReplicationStatus{.offset = 0, .primary_last_io_ms = 0});
+  b.Vote('b');
+  b.Vote('c');
+  EXPECT_TRUE(b.core->me().is(kReplica));
+}
+
 TEST(Election, ForgetsVotesWhenItsPrimaryChanges) {
   ReplicaOfFailed b;
   b.RunUntilRequest();
@@ -272,7 +282,8 @@ TEST(Vote, IsGivenForAHealthyPrimaryWhenForced) {
 TEST(Vote, IsRefusedToASecondReplicaOfTheSamePrimaryForTwoNodeTimeouts) {
   Voter b;
   EXPECT_TRUE(b.Votes(b.Deliver(b.Request(11))));
-  b.now += 1999;
+  b.Run(1900);
+  b.now += 99;
   EXPECT_FALSE(b.Votes(b.Deliver(b.Request(12))));
   b.now += 1;
   EXPECT_TRUE(b.Votes(b.Deliver(b.Request(13))));
@@ -284,6 +295,66 @@ TEST(Vote, IsGivenToAManualFailoverWheneverItComes) {
   Message m = b.Request(12);
   m.header.force_ack = true;
   EXPECT_TRUE(b.Votes(b.Deliver(m)));
+}
+
+TEST(Vote, IsRefusedByWhoMayHaveBeenReplaced) {
+  Voter b;
+  b.now += 1000 + 300;  // no majority answered since
+  Effects effects = b.Deliver(b.Request(11));
+  EXPECT_FALSE(b.Votes(effects));
+  EXPECT_TRUE(Noted(effects, "this node heard no majority"));
+}
+
+// d replaced a, which is alive and may vote for a rival in the epoch that e asks d's vote for.
+struct Successor : Bench {
+  Successor() : Bench(SixNodes('d')) {
+    Settle();
+    Effects effects;
+    EXPECT_EQ(core->Failover(now, FailoverMode::kForce, effects), "");
+    for (char voter : {'b', 'c'}) Deliver(From(voter, MessageType::kFailoverAuthAck));
+    EXPECT_TRUE(core->me().is(kPrimary));
+    dead.insert('b');
+    DeclareFailed('b', 'c');
+  }
+  bool VotesFor(char candidate, Epoch epoch) {
+    Message m = From(candidate, MessageType::kFailoverAuthRequest);
+    m.header.current_epoch = epoch;
+    return !SentOf(Deliver(m), MessageType::kFailoverAuthAck).empty();
+  }
+};
+
+TEST(Vote, IsLeftToThePredecessorForTwoNodeTimeouts) {
+  Successor b;
+  const Millis since = b.now;
+  EXPECT_FALSE(b.VotesFor('e', 12));
+  while (b.now < since + 1900) b.Run(100);
+  EXPECT_FALSE(b.VotesFor('e', 13));
+  b.Run(200);
+  EXPECT_TRUE(b.VotesFor('e', 14));
+}
+
+// Which had lost its own with its lease.
+TEST(Vote, IsTheSuccessorsAtOnceWhenThePredecessorFailed) {
+  ReplicaOfFailed b;
+  b.RunUntilRequest();
+  b.Vote('b');
+  b.Vote('c');
+  ASSERT_TRUE(b.core->me().is(kPrimary));
+  b.dead.insert('b');
+  b.DeclareFailed('b', 'c');
+  Message m = b.From('e', MessageType::kFailoverAuthRequest);
+  m.header.current_epoch = 12;
+  EXPECT_FALSE(b.SentOf(b.Deliver(m), MessageType::kFailoverAuthAck).empty());
+}
+
+TEST(Vote, IsTheSuccessorsOnceThePredecessorIsAReplica) {
+  Successor b;
+  Message m = b.From('a', MessageType::kPing);
+  m.header.flags = kReplica;
+  m.header.slots = {};
+  m.header.primary = Id('d');
+  b.Deliver(m);
+  EXPECT_TRUE(b.VotesFor('e', 12));
 }
 
 TEST(Vote, IsRefusedWhenASlotHasANewerConfigEpoch) {

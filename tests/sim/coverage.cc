@@ -11,6 +11,8 @@ struct Noted {
 constexpr Noted kNotes[] = {
     // votes and elections (cluster/election.cc)
     {"is in epoch", "votes denied: epoch of the past"},
+    {"heard no majority, which", "votes denied: no lease"},
+    {"may have voted for their shard", "votes denied: its predecessor may vote"},
     {"voted in that epoch already", "votes denied: voted in that epoch"},
     {"it is a primary itself", "votes denied: candidate is a primary"},
     {"its primary is not failing", "votes denied: primary is not failing"},
@@ -62,6 +64,7 @@ constexpr const char* kRequired[] = {
     "promotions by TAKEOVER",
     "promotions by a planned failover",
     "votes denied: epoch of the past",
+    "votes denied: its predecessor may vote",
     "votes denied: candidate is a primary",
     "votes denied: primary is not failing",
     "votes denied: a sibling got one lately",

@@ -212,6 +212,8 @@ void History::Promoted(int node, const Claims& was, const Claims& is, How how) {
         Excuse(*w, "the new primary forgot it in a power loss");
       else if (!s.synced && world_.config().options.replica_validity_factor == 0)
         Excuse(*w, "broken off while loading, any replica may stand, however old its data (validity factor 0)");
+      else if (w->node == world_.IndexOf(was.followed) && s.synced_with != was.followed)
+        Excuse(*w, "its primary died before this replica of the shard had reached it (data within the validity factor)");
       else
         world_.Violate(fmt::format("n{} is elected without write {} of slot {}, which all replicas of n{} confirmed", node,
                                    w->value, w->slot, w->node));

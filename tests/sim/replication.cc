@@ -59,10 +59,9 @@ void World::DropKeys(int node, const SlotSet& slots) {
   }
 }
 
-void World::GiveReplicationStatus(int node) {
-  Server& s = servers_[node];
-  Deliver(node, cluster::ReplicationStatus{s.offset(), s.following && s.link_up, s.last_io_ms,
-                                           s.following ? s.primary : NodeId()});
+cluster::ReplicationStatus World::ReplicationStatusOf(int node) const {
+  const Server& s = servers_[node];
+  return {s.offset(), s.following && s.link_up, s.last_io_ms, s.following ? s.primary : NodeId()};
 }
 
 void World::Follow(int node, const cluster::FollowPrimary& whom) {
@@ -167,6 +166,7 @@ bool World::Synchronise(int node, int source) {
   Count("partial resyncs");
   s.sync_at = -1;
   s.link_up = s.synced = true;
+  s.synced_with = s.primary;
   s.last_io_ms = LocalTime(node);
   return true;
 }
@@ -259,7 +259,7 @@ void World::ClientWrite() {
   const int node = Route(slot, &asked);
   if (node < 0) return;
   Server& s = servers_[node];
-  if (s.writes_paused_until_ms > LocalTime(node)) return Count("writes held back by a pause");
+  if (WritesPaused(node)) return Count("writes held back by a pause");
   const uint64_t value = next_uid_;
   Append(node, LogEntry::Op::kWrite, slot, value);
   const size_t number = history_.Acknowledged({.value = value, .slot = slot, .node = node, .at = now(), .asked = asked});

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 
 #include "cluster/message.h"
 #include "fmt/core.h"
@@ -179,9 +180,9 @@ void World::Restart(int node, Moving moving) {
   checker_.RestartWaiting();
   SlotSet with_keys;
   for (auto& [slot, values] : s.data) with_keys.set(slot);
-  Deliver(node, cluster::OwnAddress{s.ip});
-  GiveReplicationStatus(node);
-  if (with_keys.any() && s.core) Deliver(node, cluster::SlotsWithKeys{with_keys});
+  Deliver(node, {cluster::OwnAddress{s.ip}});
+  Deliver(node, {ReplicationStatusOf(node)});
+  if (with_keys.any() && s.core) Deliver(node, {cluster::SlotsWithKeys{with_keys}});
   StartTimers(node);
   network_.Pump(node);
 }
@@ -269,21 +270,22 @@ void World::TickLoop(int node, uint32_t life) {
 
 void World::HandleTick(int node) {
   uint32_t life = servers_[node].life;
-  GiveReplicationStatus(node);
-  if (servers_[node].life != life) return;
-  Deliver(node, cluster::Tick{});
+  Deliver(node, {ReplicationStatusOf(node), cluster::Tick{}});
   if (servers_[node].life == life && !Busy(node)) RetrySave(node);
   if (servers_[node].life == life && servers_[node].core) checker_.AfterTick(node);
 }
 
 // ---- events in, effects out ----
 
-void World::Deliver(int node, const cluster::Event& event) {
+void World::Deliver(int node, std::initializer_list<cluster::Event> events) {
   Server& s = servers_[node];
   if (!s.core || Busy(node) || violated()) return;
   Mix(static_cast<uint64_t>(now()) * 64 + static_cast<uint64_t>(node));
-  Mix(event.index());
-  Effects effects = s.core->Handle(LocalTime(node), event);
+  Effects effects;
+  for (const cluster::Event& event : events) {
+    Mix(event.index());
+    std::ranges::move(s.core->Handle(LocalTime(node), event), std::back_inserter(effects));
+  }
   AfterStep(node);
   CarryOut(node, std::move(effects));
 }
@@ -368,16 +370,16 @@ int World::IndexOf(const NodeId& id) const {
   return -1;
 }
 
-void World::OnAccepted(int node, LinkId link) { Deliver(node, cluster::LinkAccepted{link}); }
-void World::OnOpened(int node, LinkId link) { Deliver(node, cluster::LinkOpened{link}); }
-void World::OnClosed(int node, LinkId link) { Deliver(node, cluster::LinkClosed{link}); }
+void World::OnAccepted(int node, LinkId link) { Deliver(node, {cluster::LinkAccepted{link}}); }
+void World::OnOpened(int node, LinkId link) { Deliver(node, {cluster::LinkOpened{link}}); }
+void World::OnClosed(int node, LinkId link) { Deliver(node, {cluster::LinkClosed{link}}); }
 void World::OnMessage(int node, LinkId link, std::string_view bytes, const std::string& peer_ip,
                       const std::string& local_ip) {
   // From a block of exactly the message's size, so that a sanitizer sees every read past it.
   std::string exact(bytes);
   exact.shrink_to_fit();
   Mix(HashOf(bytes));
-  Deliver(node, cluster::MessageReceived{link, exact, peer_ip, local_ip});
+  Deliver(node, {ReplicationStatusOf(node), cluster::MessageReceived{link, exact, peer_ip, local_ip}});
 }
 void World::OnBrokenStream(int node, LinkId link) {
   Violate(fmt::format("n{} finds no message on link {}", node, link));

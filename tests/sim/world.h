@@ -5,6 +5,7 @@
 
 #include <array>
 #include <deque>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <set>
@@ -118,7 +119,8 @@ struct Server {
   bool link_up = false;
   int link_node = -1;
   uint32_t link_life = 0;
-  bool synced = false;  // what it holds came from the primary it follows
+  bool synced = false;  // what it holds came from the primary it follows, or from one of its shard before
+  NodeId synced_with;   // the last primary that it was in step with
   enum class Sync { kNone, kReceiving, kLoading };
   Sync sync = Sync::kNone;
   std::vector<LogEntry> image;
@@ -219,6 +221,7 @@ class World : private Hosts {
   bool Running(int node) const { return servers_[node].core && !Paused(node); }
   bool IsAlive(int node) const { return servers_[node].core != nullptr; }
   Millis LocalTime(int node) const;
+  bool WritesPaused(int node) const { return servers_[static_cast<size_t>(node)].writes_paused_until_ms > LocalTime(node); }
   Millis max_clock_skew_ms() const { return max_clock_skew_ms_; }  // between any two clocks, ever
   int IndexOf(const NodeId& id) const;                             // -1 = no running node has it
   // All nodes up, agreeing about every slot, config epochs unique, replicas following owners. `why` says what lacks.
@@ -261,7 +264,7 @@ class World : private Hosts {
   void StartTimers(int node);
   void TickLoop(int node, uint32_t life);
   void HandleTick(int node);
-  void Deliver(int node, const cluster::Event& event);
+  void Deliver(int node, std::initializer_list<cluster::Event> events);
   void AfterStep(int node);
   // effects
   void CarryOut(int node, Effects effects);
@@ -283,7 +286,7 @@ class World : private Hosts {
   void RetrySave(int node);
   void DiskDies(int node, Death death);
   // the data
-  void GiveReplicationStatus(int node);
+  cluster::ReplicationStatus ReplicationStatusOf(int node) const;
   void ReplicationLoop(int node, uint32_t life);
   void ReplicationStep(int node);
   bool Synchronise(int node, int source);
