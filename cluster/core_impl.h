@@ -105,6 +105,7 @@ struct Core::Impl {
   struct Election {
     Millis at_ms = 0;  // when the votes are (or were) asked for; 0 = never scheduled
     bool requested = false;
+    int needed = 0;  // votes
     int rank = 0;
     Epoch epoch = 0;
     std::set<NodeId> voters;

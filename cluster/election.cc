@@ -59,10 +59,10 @@ void Core::Impl::NoteCannotFailOver(CannotFailOver reason) {
       return;
     case CannotFailOver::kExpired:
       Say(Severity::kNotice, "The election for epoch {} got {} of {} votes and expired; trying again later",
-          election.epoch, election.voters.size(), Majority());
+          election.epoch, election.voters.size(), election.needed);
       return;
     case CannotFailOver::kWaitingVotes:
-      Say(Severity::kVerbose, "Waiting for votes: {} of {} so far", election.voters.size(), Majority());
+      Say(Severity::kVerbose, "Waiting for votes: {} of {} so far", election.voters.size(), election.needed);
       return;
     case CannotFailOver::kNone:
       return;
@@ -115,18 +115,21 @@ void Core::Impl::HandleFailover() {
 
   if (!election.requested) {
     election.requested = true;
+    election.needed = Majority();
     election.epoch = ++current_epoch;
     // Who stands gives no vote in that epoch: its shard's may have gone to it already, by the primary it replaces.
     last_vote_epoch = current_epoch;
     WantDurableSave();
     state_check_wanted = true;
-    Say(Severity::kNotice, "Asking the primaries for their votes in epoch {}; {} needed", election.epoch, Majority());
+    Say(Severity::kNotice, "Asking the primaries for their votes in epoch {}; {} needed", election.epoch, election.needed);
     Message m = MakeMessage(MessageType::kFailoverAuthRequest);
     m.header.force_ack = manual.end_ms != 0;  // the primary is well: vote all the same
     Broadcast(m);
     return;
   }
-  if (static_cast<int>(election.voters.size()) < Majority()) return NoteCannotFailOver(CannotFailOver::kWaitingVotes);
+  // While others hand over, their slots are nobody's here for a moment: no reason to do with fewer votes.
+  election.needed = std::max(election.needed, Majority());
+  if (static_cast<int>(election.voters.size()) < election.needed) return NoteCannotFailOver(CannotFailOver::kWaitingVotes);
 
   Say(Severity::kNotice, "Election won in epoch {}: this node is now the primary", election.epoch);
   me->config_epoch = std::max(me->config_epoch, election.epoch);

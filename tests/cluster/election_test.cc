@@ -203,6 +203,28 @@ TEST(Election, IsNotWonWithDataThatIsBeingReplaced) {
   EXPECT_TRUE(b.core->me().is(kReplica));
 }
 
+// The voter c is replaced: for a moment its slots are nobody's, and there are two voters, and one vote a half.
+TEST(Election, NeedsTheMajorityOfAllWhoWereAsked) {
+  Bench b({{'d', "slave", 'a', 1},
+           {'a', "master", '-', 1, "0-100"},
+           {'b', "master", '-', 2, "101-200"},
+           {'c', "master", '-', 3, "201-300"},
+           {'e', "master", '-', 4, "301-16383"},
+           {'f', "slave", 'c', 3}});
+  b.Settle();
+  Effects effects;
+  ASSERT_EQ(b.core->Failover(b.now, FailoverMode::kForce, effects), "");
+  b.Deliver(b.From('a', MessageType::kFailoverAuthAck));
+  b.Deliver(b.From('b', MessageType::kFailoverAuthAck));
+  Message m = b.From('c', MessageType::kPing);
+  m.header.flags = kReplica;
+  m.header.slots = {};
+  m.header.primary = Id('f');
+  b.Deliver(m);
+  b.Tick();
+  EXPECT_TRUE(b.core->me().is(kReplica));
+}
+
 TEST(Election, ForgetsVotesWhenItsPrimaryChanges) {
   ReplicaOfFailed b;
   b.RunUntilRequest();
