@@ -77,14 +77,14 @@ ElementTree& ElementTree::operator=(ElementTree&& other) noexcept {
   if (this == &other) return *this;
   Clear();
   root_ = std::exchange(other.root_, nullptr);
-  layout_ = other.layout_;
   seed_ = other.seed_;
+  use_ = other.use_;
   limited_ = other.limited_;
   return *this;
 }
 
 ElementTree ElementTree::Clone() const {
-  ElementTree copy(*layout_, seed_);
+  ElementTree copy(use_, seed_);
   copy.limited_ = limited_;
   copy.root_ = root_;
   if (root_ != nullptr) Ref(root_);
@@ -104,7 +104,7 @@ size_t ElementTree::FreeEffort() const {
   if (root_->level == 0) return 1;
   // A root of leaves has one child per allocation; further up, leaves are about half full.
   if (root_->level == 1) return root_->count + 1;
-  return static_cast<Inner*>(root_)->bytes / (layout_->leaf_bytes_max + 1) + kChildrenMax;
+  return static_cast<Inner*>(root_)->bytes / (layout().leaf_bytes_max + 1) + kChildrenMax;
 }
 
 void ElementTree::Clear() {
@@ -116,10 +116,10 @@ void ElementTree::SetLimited() {
   if (limited_) return;
   limited_ = true;
   if (root_ == nullptr || !TooLarge(root_->used, root_->count)) return;
-  ElementTree whole(*layout_, seed_);
+  ElementTree whole(use_, seed_);
   std::swap(root_, whole.root_);
   for (Cursor cursor = whole.Begin(); cursor.valid(); cursor.Next()) {
-    if (layout_->order == Order::kHash) {
+    if (layout().order == Order::kHash) {
       Add(cursor.bytes());
     } else {
       PushBack(cursor.bytes());
@@ -132,8 +132,8 @@ void ElementTree::SetLimited() {
 uint64_t ElementTree::HashOf(PackedBytes first_value) const { return HashKey(first_value, seed_); }
 
 uint64_t ElementTree::KeyOf(const uint8_t* element) const {
-  if (layout_->key != nullptr) return layout_->key(element);
-  if (layout_->order != Order::kHash) return 0;
+  if (layout().key != nullptr) return layout().key(element);
+  if (layout().order != Order::kHash) return 0;
   return HashOf({reinterpret_cast<const char*>(element), static_cast<size_t>(SkipPacked(element) - element)});
 }
 
@@ -210,7 +210,7 @@ ElementTree::Cursor ElementTree::At(uint64_t rank) const {
   auto* leaf = static_cast<Leaf*>(node);
   cursor.path_.leaf = leaf;
   const uint8_t* p = leaf->data();
-  for (uint64_t values = rank * layout_->values; values > 0; --values) p = SkipPacked(p);
+  for (uint64_t values = rank * layout().values; values > 0; --values) p = SkipPacked(p);
   cursor.offset_ = static_cast<uint32_t>(p - leaf->data());
   return cursor;
 }
@@ -236,7 +236,7 @@ ElementTree::Cursor ElementTree::Find(PackedBytes first_value) const {
       cursor.offset_ = static_cast<uint32_t>(p - leaf.data());
       return cursor;
     }
-    for (int i = layout_->values - 1; i > 0; --i) next = SkipPacked(next);
+    for (int i = layout().values - 1; i > 0; --i) next = SkipPacked(next);
     p = next;
   }
   cursor.path_.leaf = nullptr;
@@ -359,7 +359,7 @@ void ElementTree::Fit(Path& path, size_t bytes) {
   if (needed <= held && (held <= 128 || needed > held / 2)) return;
   // Large leaves grow by an eighth, so that n appends copy O(n) bytes; small ones by what the allocator rounds to.
   // Nothing is reserved beyond the size at which a leaf is split.
-  const size_t largest = limited_ ? sizeof(Leaf) + layout_->leaf_bytes_max : SIZE_MAX;
+  const size_t largest = limited_ ? sizeof(Leaf) + layout().leaf_bytes_max : SIZE_MAX;
   const size_t wanted = needed > held ? std::max(needed, std::min(needed + bytes / 8, largest)) : needed;
   auto* leaf = static_cast<Leaf*>(realloc(static_cast<void*>(path.leaf), wanted));
   STORE_CHECK(leaf != nullptr);
@@ -380,7 +380,7 @@ void ElementTree::Insert(const Cursor& at, PackedBytes element) {
   Path path = at.path_;
   const uint32_t offset = at.offset_;
   if (TooLarge(uint64_t{path.leaf->used} + element.size(), uint64_t{path.leaf->count} + 1) &&
-      layout_->order != Order::kHash) {
+      layout().order != Order::kHash) {
     // At either end of the sequence a full leaf stays full and a new one is begun, so that queues and logs are dense.
     const auto at_end = [&](bool last) {
       for (int i = 0; i < path.depth; ++i) {
@@ -506,7 +506,7 @@ void ElementTree::EraseBytes(Path& path, uint32_t offset, uint32_t length, uint3
   path.leaf->count -= count;
   Adjust(path, path.depth, -static_cast<int64_t>(count), 0);
   Fit(path, path.leaf->used);
-  if (path.depth > 0 && path.leaf->used < layout_->leaf_bytes_max / 4) MergeLeaf(path);
+  if (path.depth > 0 && path.leaf->used < layout().leaf_bytes_max / 4) MergeLeaf(path);
   ShrinkRoot();
 }
 
@@ -514,7 +514,7 @@ void ElementTree::EraseBytes(Path& path, uint32_t offset, uint32_t length, uint3
 
 void ElementTree::SplitLeaf(Path& path) {
   if (path.leaf->count < 2) return;
-  if (layout_->order == Order::kHash) return SplitLeafByHash(path);
+  if (layout().order == Order::kHash) return SplitLeafByHash(path);
   Leaf* left = path.leaf;
   const size_t bytes_before = BytesOf(left);
   const uint8_t* cut = left->data();
@@ -659,7 +659,7 @@ void ElementTree::MergeLeaf(Path& path) {
     auto* right = static_cast<Leaf*>(children[left_index + 1].node);
     const size_t used = size_t{left->used} + right->used;
     const size_t count = size_t{left->count} + right->count;
-    if (used > layout_->leaf_bytes_max / 4 * 3 || count > layout_->leaf_count_max / 4 * 3) continue;
+    if (used > layout().leaf_bytes_max / 4 * 3 || count > layout().leaf_count_max / 4 * 3) continue;
     Leaf* merged = NewLeaf(used);
     memcpy(merged->data(), left->data(), left->used);
     memcpy(merged->data() + left->used, right->data(), right->used);
@@ -726,10 +726,10 @@ uint64_t ElementTree::CheckNode(const Node* node, size_t* bytes, uint64_t low, u
     const uint8_t* p = leaf->data();
     uint32_t count = 0;
     for (uint64_t last = low; p < leaf->data() + leaf->used; p = Skip(p), ++count) {
-      if (root_->level == 0 || layout_->order == Order::kRank) continue;
+      if (root_->level == 0 || layout().order == Order::kRank) continue;
       const uint64_t key = KeyOf(p);
       STORE_CHECK(key >= low && key <= high);
-      STORE_CHECK(layout_->order == Order::kHash || key >= last);
+      STORE_CHECK(layout().order == Order::kHash || key >= last);
       last = key;
     }
     STORE_CHECK(p == leaf->data() + leaf->used && count == leaf->count);

@@ -31,7 +31,24 @@ class ElementTree {
  public:
   enum class Order : uint8_t { kRank, kHash, kSorted };
 
-  // What all trees of one use have in common; static.
+  // Whose elements these are. One byte in every tree, where a pointer to the layout would make each small value larger.
+  enum class Use : uint8_t {
+    kList,
+    kSet,
+    kHash,
+    kFieldExpiriesByField,
+    kFieldExpiriesByTime,
+    kSortedSet,
+    kSortedSetIndex,
+    kStream,
+    kStreamGroup,
+    kStreamConsumer,
+    // With small leaves, so that tests reach every shape of tree.
+    kTestSequence,
+    kTestMap,
+    kTestSorted,
+  };
+  // What all trees of one use have in common.
   struct Layout {
     Order order;
     uint8_t values;  // per element
@@ -46,11 +63,11 @@ class ElementTree {
   class BackwardCursor;
   static constexpr uint32_t kLeafHeaderBytes = 16;
 
-  // `layout` must outlive the tree. `seed`: of the hash.
-  ElementTree(const Layout& layout, uint32_t seed) : layout_(&layout), seed_(seed) {}
+  // `seed`: of the hash.
+  ElementTree(Use use, uint32_t seed) : seed_(seed), use_(use) {}
   ~ElementTree() { Clear(); }
   ElementTree(ElementTree&& other) noexcept
-      : root_(std::exchange(other.root_, nullptr)), layout_(other.layout_), seed_(other.seed_), limited_(other.limited_) {}
+      : root_(std::exchange(other.root_, nullptr)), seed_(other.seed_), use_(other.use_), limited_(other.limited_) {}
   ElementTree& operator=(ElementTree&& other) noexcept;
   ElementTree Clone() const;
 
@@ -117,6 +134,9 @@ class ElementTree {
   void CheckInvariants() const;
 
  private:
+  static const Layout kLayouts[];  // by use (element_layouts.cc)
+  const Layout& layout() const { return kLayouts[static_cast<size_t>(use_)]; }
+
   struct Node;
   struct Leaf;
   struct Inner;
@@ -145,7 +165,7 @@ class ElementTree {
   static uint64_t CountOf(const Node* node);
 
   const uint8_t* Skip(const uint8_t* element) const {
-    for (int i = layout_->values; i > 0; --i) element = SkipPacked(element);
+    for (int i = layout().values; i > 0; --i) element = SkipPacked(element);
     return element;
   }
   uint64_t KeyOf(const uint8_t* element) const;
@@ -162,7 +182,7 @@ class ElementTree {
   enum class OwnLeaf : uint8_t { kNo, kYes };
   void Own(Path& path, OwnLeaf own_leaf);  // keeps the path
   bool TooLarge(uint64_t bytes, uint64_t count) const {
-    return limited_ && (bytes > layout_->leaf_bytes_max || count > layout_->leaf_count_max);
+    return limited_ && (bytes > layout().leaf_bytes_max || count > layout().leaf_count_max);
   }
   Node*& Place(Path& path, int level);
   void Fit(Path& path, size_t bytes);  // keeps the path
@@ -179,8 +199,8 @@ class ElementTree {
   uint64_t CheckNode(const Node* node, size_t* bytes, uint64_t low, uint64_t high) const;
 
   Node* root_ = nullptr;
-  const Layout* layout_;
   uint32_t seed_;
+  Use use_;
   bool limited_ = false;
 
   friend class Cursor;
@@ -332,7 +352,7 @@ ElementTree::Cursor ElementTree::LowerBound(uint64_t key, Before before) const {
 
 template <typename Before>
 void ElementTree::InsertSorted(PackedBytes element, Before before) {
-  Insert(Seek(layout_->key(reinterpret_cast<const uint8_t*>(element.data())), before), element);
+  Insert(Seek(layout().key(reinterpret_cast<const uint8_t*>(element.data())), before), element);
 }
 
 template <typename Visit>

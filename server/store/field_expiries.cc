@@ -5,15 +5,6 @@
 namespace tessera::store {
 namespace {
 
-using Order = ElementTree::Order;
-
-uint64_t TimeOf(const uint8_t* element) { return static_cast<uint64_t>(Unpack(element).integer); }
-
-constexpr ElementTree::Layout kByField = {
-    .order = Order::kHash, .values = 2, .leaf_bytes_max = 1024, .leaf_count_max = 64};
-constexpr ElementTree::Layout kByTime = {
-    .order = Order::kSorted, .values = 2, .leaf_bytes_max = 1024, .leaf_count_max = 64, .key = TimeOf};
-
 // Fields of one instant are ordered by their packed bytes.
 auto Before(int64_t unix_ms, PackedBytes field) {
   return [unix_ms, field](const uint8_t* element) {
@@ -26,7 +17,7 @@ auto Before(int64_t unix_ms, PackedBytes field) {
 
 }  // namespace
 
-FieldExpiries::FieldExpiries(uint32_t seed) : by_field_(kByField, seed), by_time_(kByTime, seed) {
+FieldExpiries::FieldExpiries(uint32_t seed) : by_field_(ElementTree::Use::kFieldExpiriesByField, seed), by_time_(ElementTree::Use::kFieldExpiriesByTime, seed) {
   by_field_.SetLimited();
   by_time_.SetLimited();
 }

@@ -21,7 +21,7 @@ struct HashLimits {
 
 class Hash final : public Object {
  public:
-  explicit Hash(uint32_t seed) : tree_(kLayout, seed) {}
+  explicit Hash(uint32_t seed) : tree_(ElementTree::Use::kHash, seed) {}
 
   Type type() const override { return Type::kHash; }
   std::string_view encoding() const override {
@@ -59,11 +59,6 @@ class Hash final : public Object {
   std::vector<std::string> EraseDue(int64_t now_ms, size_t limit);
 
  private:
-  static constexpr ElementTree::Layout kLayout = {.order = ElementTree::Order::kHash,
-                                                  .values = 2,
-                                                  .leaf_bytes_max = 1024 - ElementTree::kLeafHeaderBytes,
-                                                  .leaf_count_max = 64};
-
   ElementTree tree_;
   std::unique_ptr<FieldExpiries> expiries_;  // null until a field gets an expiry
 };

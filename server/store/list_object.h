@@ -30,7 +30,7 @@ class List final : public Object {
   enum class Side : uint8_t { kHead, kTail };
   using Cursor = ElementTree::Cursor;
 
-  explicit List(uint32_t seed) : tree_(kLayout, seed) { tree_.SetLimited(); }
+  explicit List(uint32_t seed) : tree_(ElementTree::Use::kList, seed) { tree_.SetLimited(); }
 
   Type type() const override { return Type::kList; }
   std::string_view encoding() const override { return listpack_ ? "listpack" : "quicklist"; }
@@ -69,11 +69,6 @@ class List final : public Object {
   uint64_t Remove(std::string_view value, Side side, uint64_t count);
 
  private:
-  // A tail is found by walking its leaf, so leaves are short.
-  static constexpr ElementTree::Layout kLayout = {.order = ElementTree::Order::kRank,
-                                                  .values = 1,
-                                                  .leaf_bytes_max = 2048 - ElementTree::kLeafHeaderBytes,
-                                                  .leaf_count_max = 256};
   static constexpr uint64_t kUnknown = (uint64_t{1} << 63) - 1;
 
   void Count(PackedBytes element, int sign);

@@ -20,7 +20,7 @@ struct SetLimits {
 
 class Set final : public Object {
  public:
-  explicit Set(uint32_t seed) : tree_(kLayout, seed) {}
+  explicit Set(uint32_t seed) : tree_(ElementTree::Use::kSet, seed) {}
 
   Type type() const override { return Type::kSet; }
   std::string_view encoding() const override;
@@ -68,17 +68,15 @@ class Set final : public Object {
 
  private:
   enum class Form : uint8_t { kIntset, kListpack, kHashtable };
-  static constexpr ElementTree::Layout kLayout = {.order = ElementTree::Order::kHash,
-                                                  .values = 1,
-                                                  .leaf_bytes_max = 1024 - ElementTree::kLeafHeaderBytes,
-                                                  .leaf_count_max = 32};
 
   void Become(Form form);
   bool LongestIntegerFits(const SetLimits& limits) const;
 
-  ElementTree tree_;  // kListpack, kHashtable
-  IntArray ints_;     // kIntset
-  Form form_ = Form::kIntset;
+  [[no_unique_address]] ElementTree tree_;  // kListpack, kHashtable
+  Form form_ = Form::kIntset;               // in what the tree leaves of its last word
+  IntArray ints_;                           // kIntset
 };
+
+static_assert(sizeof(Set) == 32);
 
 }  // namespace tessera::store

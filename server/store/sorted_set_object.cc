@@ -71,17 +71,6 @@ bool IsEmpty(const LexRange& range) {
 
 }  // namespace
 
-constexpr ElementTree::Layout SortedSet::kSortedLayout = {.order = ElementTree::Order::kSorted,
-                                                          .values = 2,
-                                                          .leaf_bytes_max = 1024 - ElementTree::kLeafHeaderBytes,
-                                                          .leaf_count_max = 64,
-                                                          .key = SortedSet::SortedKey};
-constexpr ElementTree::Layout SortedSet::kIndexLayout = {.order = ElementTree::Order::kHash,
-                                                         .values = 3,
-                                                         .leaf_bytes_max = 1024 - ElementTree::kLeafHeaderBytes,
-                                                         .leaf_count_max = 32,
-                                                         .key = SortedSet::IndexKey};
-
 // ---- reading
 
 // Doubles as integers of the same order; the two zeros are one score.
@@ -96,7 +85,7 @@ PackedBytes SortedSet::PackedMember(const uint8_t* element) {
 }
 
 std::unique_ptr<Object> SortedSet::Clone() const {
-  auto copy = std::make_unique<SortedSet>(seed_);
+  auto copy = std::make_unique<SortedSet>(sorted_.seed());
   copy->sorted_ = sorted_.Clone();
   if (index_ != nullptr) copy->index_ = std::make_unique<ElementTree>(index_->Clone());
   return copy;
@@ -226,7 +215,7 @@ ElementTree::Cursor SortedSet::FindInIndex(uint32_t hash, double score, std::str
 
 void SortedSet::BecomeLarge() {
   if (index_ != nullptr) return;
-  index_ = std::make_unique<ElementTree>(kIndexLayout, seed_);
+  index_ = std::make_unique<ElementTree>(ElementTree::Use::kSortedSetIndex, sorted_.seed());
   index_->SetLimited();
   uint64_t ties = 0;
   double last_score = 0;

@@ -46,7 +46,7 @@ struct RankRange {
 
 class SortedSet final : public Object {
  public:
-  explicit SortedSet(uint32_t seed) : sorted_(kSortedLayout, seed), seed_(seed) { sorted_.SetLimited(); }
+  explicit SortedSet(uint32_t seed) : sorted_(ElementTree::Use::kSortedSet, seed) { sorted_.SetLimited(); }
 
   Type type() const override { return Type::kZset; }
   std::string_view encoding() const override { return index_ != nullptr ? "skiplist" : "listpack"; }
@@ -105,16 +105,17 @@ class SortedSet final : public Object {
   // Aborts when tree and index contradict each other; for tests.
   void CheckInvariants() const;
 
- private:
-  static constexpr uint64_t kTiesMax = 32;
-  static const ElementTree::Layout kSortedLayout, kIndexLayout;
-  struct IndexProbe;
-
-  static uint64_t OrderKey(double score);
+  // The order keys of its trees.
   static uint64_t SortedKey(const uint8_t* element) { return OrderKey(ScoreOf(element)); }
   static uint64_t IndexKey(const uint8_t* element) {
     return static_cast<uint64_t>(static_cast<uint32_t>(Unpack(element).integer)) << 32;
   }
+
+ private:
+  static constexpr uint64_t kTiesMax = 32;
+  struct IndexProbe;
+
+  static uint64_t OrderKey(double score);
   uint32_t HashOf(PackedBytes member) const { return static_cast<uint32_t>(sorted_.HashOf(member) >> 32); }
   static PackedBytes PackedMember(const uint8_t* element);
 
@@ -135,7 +136,6 @@ class SortedSet final : public Object {
 
   ElementTree sorted_;
   std::unique_ptr<ElementTree> index_;  // null: small
-  uint32_t seed_;
 };
 
 class SortedSet::Place {

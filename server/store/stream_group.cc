@@ -7,22 +7,13 @@ namespace {
 
 uint64_t MsOf(const uint8_t* element) { return static_cast<uint64_t>(Unpack(element).integer); }
 
-// Leaves are smaller than those of other types: what is pending is looked up one by one (XACK), and a leaf is searched
-// from its beginning.
-// ms, sequence, consumer number, time of delivery, deliveries
-constexpr ElementTree::Layout kGroupLayout = {
-    .order = ElementTree::Order::kSorted, .values = 5, .leaf_bytes_max = 512, .leaf_count_max = 128, .key = MsOf};
-// ms, sequence
-constexpr ElementTree::Layout kConsumerLayout = {
-    .order = ElementTree::Order::kSorted, .values = 2, .leaf_bytes_max = 384, .leaf_count_max = 128, .key = MsOf};
-
 bool IsBefore(const uint8_t* element, StreamId id) {
   const uint64_t ms = MsOf(element);
   return ms != id.ms ? ms < id.ms : static_cast<uint64_t>(Unpack(SkipPacked(element)).integer) < id.sequence;
 }
 
-ElementTree NewTree(const ElementTree::Layout& layout) {
-  ElementTree tree(layout, 0);
+ElementTree NewTree(ElementTree::Use use) {
+  ElementTree tree(use, 0);
   tree.SetLimited();
   return tree;
 }
@@ -56,7 +47,7 @@ auto Place(const std::vector<StreamConsumer*>& by_name, std::string_view name) {
 // ---- a consumer
 
 StreamConsumer::StreamConsumer(std::string_view name, uint32_t number)
-    : name_(name), number_(number), pending_(NewTree(kConsumerLayout)) {}
+    : name_(name), number_(number), pending_(NewTree(ElementTree::Use::kStreamConsumer)) {}
 
 std::unique_ptr<StreamConsumer> StreamConsumer::Clone() const {
   std::unique_ptr<StreamConsumer> copy(new StreamConsumer(name_, number_));
@@ -96,7 +87,7 @@ class StreamGroup::Measured {
 };
 
 StreamGroup::StreamGroup(std::string_view name, size_t* owner_bytes)
-    : name_(name), pending_(NewTree(kGroupLayout)), owner_bytes_(owner_bytes) {
+    : name_(name), pending_(NewTree(ElementTree::Use::kStreamGroup)), owner_bytes_(owner_bytes) {
   bytes_ = sizeof(*this) + sizeof(void*) + (name_.capacity() > 15 ? name_.capacity() + 1 : 0);
   *owner_bytes_ += bytes_;
 }

@@ -51,18 +51,9 @@ uint32_t PackValue(std::string_view text, PackBuffer* out) {
   return ListpackBytesOfText(text.size());
 }
 
-uint64_t FirstMs(const uint8_t* element) {
-  uint64_t ms;
-  memcpy(&ms, element + 5, sizeof(ms));
-  return ms;
-}
-
 }  // namespace
 
-const ElementTree::Layout Stream::kLayout = {
-    .order = ElementTree::Order::kSorted, .values = 1, .leaf_bytes_max = 4096, .leaf_count_max = 1, .key = FirstMs};
-
-Stream::Stream(uint32_t seed) : blocks_(kLayout, seed) { blocks_.SetLimited(); }
+Stream::Stream(uint32_t seed) : blocks_(ElementTree::Use::kStream, seed) { blocks_.SetLimited(); }
 
 std::unique_ptr<Object> Stream::Clone() const {
   auto copy = std::make_unique<Stream>();

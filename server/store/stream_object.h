@@ -19,6 +19,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -96,6 +97,13 @@ class Stream final : public Object {
 
   class Reader;
 
+  // The order key of a block.
+  static uint64_t FirstMs(const uint8_t* block) {
+    uint64_t ms;
+    memcpy(&ms, block + kTextAt, sizeof(ms));
+    return ms;
+  }
+
  private:
   struct Head {
     StreamId first, last;
@@ -104,7 +112,6 @@ class Stream final : public Object {
   };
   static constexpr size_t kTextAt = 5;  // behind the length
   static constexpr size_t kHeadBytes = 4 * sizeof(uint64_t) + 3 * sizeof(uint32_t);
-  static const ElementTree::Layout kLayout;
 
   struct Names;
   struct Block;

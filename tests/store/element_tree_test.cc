@@ -11,8 +11,6 @@
 namespace tessera::store {
 namespace {
 
-using Order = ElementTree::Order;
-
 std::string Pack(std::string_view text) {
   std::string packed;
   AppendPacked(text, &packed);
@@ -31,14 +29,6 @@ std::vector<std::string> All(const ElementTree& tree) {
 }
 
 using Clones = std::vector<std::pair<ElementTree, std::vector<std::string>>>;
-
-constexpr ElementTree::Layout kSequence = {
-    .order = Order::kRank, .values = 1, .leaf_bytes_max = 64, .leaf_count_max = 12};
-constexpr ElementTree::Layout kMap = {.order = Order::kHash, .values = 2, .leaf_bytes_max = 128, .leaf_count_max = 16};
-
-uint64_t FirstByte(const uint8_t* element) { return static_cast<uint8_t>(Unpack(element).text[0]); }
-constexpr ElementTree::Layout kByText = {
-    .order = Order::kSorted, .values = 1, .leaf_bytes_max = 64, .leaf_count_max = 12, .key = FirstByte};
 
 TEST(Packed, EveryValueComesBackAndIsSkippedWhole) {
   const std::vector<std::string> values = {
@@ -70,7 +60,7 @@ TEST(Packed, ScoresKeepTheirValue) {
 TEST(ElementTree, SequenceAgreesWithAVector) {
   for (uint32_t seed = 1; seed <= 30; ++seed) {
     std::mt19937 random(seed);
-    ElementTree tree(kSequence, 7);
+    ElementTree tree(ElementTree::Use::kTestSequence, 7);
     tree.SetLimited();
     std::vector<std::string> model;
     Clones clones;
@@ -131,7 +121,7 @@ TEST(ElementTree, SequenceAgreesWithAVector) {
 TEST(ElementTree, MapAgreesWithAMap) {
   for (uint32_t seed = 1; seed <= 20; ++seed) {
     std::mt19937 random(seed);
-    ElementTree tree(kMap, seed);
+    ElementTree tree(ElementTree::Use::kTestMap, seed);
     std::map<std::string, std::string> model;
     for (int step = 0; step < 4000; ++step) {
       if (step == 500) tree.SetLimited();
@@ -169,7 +159,7 @@ TEST(ElementTree, MapAgreesWithAMap) {
 }
 
 TEST(ElementTree, ASmallMapKeepsTheOrderOfInsertion) {
-  ElementTree tree(kMap, 1);
+  ElementTree tree(ElementTree::Use::kTestMap, 1);
   std::vector<std::string> model;
   for (int i = 0; i < 50; ++i) {
     const std::string element = Pack("field" + std::to_string(i)) + Pack("1");
@@ -183,7 +173,7 @@ TEST(ElementTree, ASmallMapKeepsTheOrderOfInsertion) {
 }
 
 TEST(ElementTree, AWalkByPositionsSurvivesChanges) {
-  ElementTree tree(kMap, 3);
+  ElementTree tree(ElementTree::Use::kTestMap, 3);
   tree.SetLimited();
   for (int i = 0; i < 2000; ++i) tree.Add(Pack("stay" + std::to_string(i)) + Pack("x"));
   std::map<std::string, int> seen;
@@ -205,7 +195,7 @@ TEST(ElementTree, AWalkByPositionsSurvivesChanges) {
 TEST(ElementTree, SortedAgreesWithASortedVector) {
   for (uint32_t seed = 1; seed <= 30; ++seed) {
     std::mt19937 random(seed);
-    ElementTree tree(kByText, 0);
+    ElementTree tree(ElementTree::Use::kTestSorted, 0);
     tree.SetLimited();
     std::vector<std::string> model;
     const uint32_t letters = 1 + random() % 5;  // few keys, so that many elements share one
@@ -249,10 +239,8 @@ TEST(ElementTree, SortedAgreesWithASortedVector) {
 }
 
 TEST(ElementTree, QueuesAndLogsAreDense) {
-  static constexpr ElementTree::Layout kLayout = {
-      .order = Order::kRank, .values = 1, .leaf_bytes_max = 1024, .leaf_count_max = 128};
   for (const bool front : {false, true}) {
-    ElementTree tree(kLayout, 0);
+    ElementTree tree(ElementTree::Use::kList, 0);
     tree.SetLimited();
     constexpr size_t kCount = 100000;
     const std::string element = Pack(std::string(15, 'x'));
