@@ -341,7 +341,7 @@ void World::CarryOutOne(int node, cluster::Effect& effect) {
                    for (const Server& other : servers_)
                      seeds.addresses.push_back({.ip = other.ip, .bus_port = kBusPort});
                    scheduler_.After(random_.Below(300), [this, node, life = s.life, seeds] {
-                     if (servers_[node].life == life && !servers_[node].paused) Deliver(node, seeds);
+                     if (servers_[node].life == life && !servers_[node].paused) Deliver(node, {seeds});
                    });
                    Count("seeds asked");
                  },
