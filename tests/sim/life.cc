@@ -91,6 +91,7 @@ class Life {
     c.wait_share = random_.Chance(0.2) ? 0.1 : 0.6;
     c.reshard_step_ms = random_.Chance(0.4) ? 10 : node_timeout / 4;
     c.full_sync_ms = random_.Chance(0.5) ? 200 : 2 * node_timeout;
+    c.options.has_seeds = (troubles_ & kNewAddresses) && random_.Chance(0.6);
     if (troubles_ & kSaveFailures) c.save_failure = 0.05;
     if (troubles_ & kEffectCrashes) c.effect_crash = 0.01;
     const int nodes = c.primaries + c.replicas + c.spares;
@@ -102,6 +103,7 @@ class Life {
     for (size_t i = 0; i < std::size(kTroubleNames); ++i)
       if (troubles_ >> i & 1) shape_ += fmt::format(", {}", kTroubleNames[i]);
     if (!c.options.allow_replica_migration) shape_ += ", no migration";
+    if (c.options.has_seeds) shape_ += ", seeds";
     quiet_save_failure_ = c.save_failure;
     quiet_effect_crash_ = c.effect_crash;
     c.save_failure = c.effect_crash = 0;  // not while it forms
@@ -335,6 +337,16 @@ class Life {
         if (a != b && world_.core(a).Find(world_.core(b).self().view()) == nullptr) world_.Meet(a, b);
   }
 
+  // Two that moved while neither could hear of it find each other by seeds, or by an operator who knows both.
+  void ReintroduceTheLost() {
+    if (!(troubles_ & kNewAddresses) || world_.config().options.has_seeds) return;
+    for (int a = 0; a < world_.size(); ++a)
+      for (int b = 0; b < world_.size(); ++b)
+        if (const cluster::NodeView* seen = world_.core(a).Find(world_.core(b).self().view());
+            a != b && seen != nullptr && !seen->outbound_connected && world_.Meet(a, b).empty())
+          world_.Count("nodes introduced anew at their new address");
+  }
+
   void Recover() {
     world_.RunUntil(1000000, [&] { return !world_.ReshardRunning(); });  // all slots of a node take minutes
     world_.Heal();
@@ -350,6 +362,7 @@ class Life {
     bool agreed = false;
     for (int round = 0; round < 5 && !agreed; ++round) {
       if (troubles_ & kForgets) Invite();
+      if (round > 0) ReintroduceTheLost();
       agreed = world_.RunUntil(limit / 5, [&] { return world_.Converged(&why); });
     }
     if (world_.violated()) return;
