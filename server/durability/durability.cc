@@ -75,9 +75,9 @@ struct Durability::Impl {
   };
   std::deque<StreamMark> stream_marks;
   int64_t synced_stream_offset = 0;  // of the last mark that was passed
-  int64_t reminded_ms = 0;           // when the log last said that a replica's disk refuses
-  int64_t looked_ms = 0;             // after the file
-  bool discarded = false;            // for a primary's dataset that has not taken its place yet
+  int64_t reminded_ms = 0;  // when the log last said that a replica's disk refuses
+  int64_t looked_ms = 0;    // after the file
+  bool discarded = false;  // for a primary's dataset that has not taken its place yet
 
   const config::Config& config() const { return services.config; }
   int64_t now_s() const { return loop.now().unix_s(); }
@@ -180,8 +180,8 @@ struct Durability::Impl {
     feed.sync_broken() ? AbandonAof(feed.failure()) : static_cast<void>(CloseAof());
   }
 
-  // Each rewrite that fails may leave an increment behind: one that is not urgent is tried again less and less often,
-  // as in Redis.
+  // Each rewrite that fails may leave an increment behind: one that is not urgent is tried again less and less often, as in
+  // Redis.
   int64_t RewriteRetryS(bool urgent) const {
     constexpr uint64_t kQuickTries = 3;
     const uint64_t failures = figures.aof_rewrites_failed_in_a_row;
@@ -202,9 +202,8 @@ struct Durability::Impl {
       looked_ms = now_ms;
       aof->Seal();
       if (auto status = aof->StillThere(); !status.ok()) {
-        log::Warning(
-            "{}: it was removed under the server. Writes are refused until a new append-only file is complete.",
-            status.text());
+        log::Warning("{}: it was removed under the server. Writes are refused until a new append-only file is complete.",
+                     status.text());
         return AbandonAof(status);
       }
     }
@@ -215,10 +214,9 @@ struct Durability::Impl {
       log::Warning("Replica is applying commands it was unable to write to disk: {}", feed.last_error());
     }
     if (feed.buffered() <= kUnwrittenBytesMax) return;
-    log::Warning(
-        "{} bytes wait for the append-only file: they are dropped from memory. The file stays as it is, and a new "
-        "one with a complete base takes its place when the disk allows.",
-        feed.buffered());
+    log::Warning("{} bytes wait for the append-only file: they are dropped from memory. The file stays as it is, and a new "
+                 "one with a complete base takes its place when the disk allows.",
+                 feed.buffered());
     AbandonAof(feed.failure());
   }
 
@@ -323,8 +321,8 @@ struct Durability::Impl {
     return figures.aof_last_bgrewrite_ok ? std::string() : "the append-only file has no complete base";
   }
 
-  // Each increment selects its database afresh. A primary's stream does that by itself; as a replica we pass our
-  // primary's bytes on unchanged, so the log gets a SELECT of its own.
+  // Each increment selects its database afresh. A primary's stream does that by itself; as a replica we pass our primary's
+  // bytes on unchanged, so the log gets a SELECT of its own.
   void BeginIncrement() {
     if (!services.replication.is_replica()) return stream.ForgetSelectedDb();
     const std::string db = std::to_string(std::max(0, stream.selected_db()));
@@ -371,10 +369,9 @@ std::string Durability::LoadAtStart() {
   auto plan = persistence::PlanRecovery(d.files, options);
   if (!plan.ok()) return fmt::format("Cannot tell what to load: {}", plan.status().text());
   if (!plan->ignored_rdb.empty())
-    log::Warning(
-        "appendonly is on and there is no append-only file: {} is not loaded. To turn the AOF on without losing "
-        "it, start without appendonly and use CONFIG SET appendonly yes.",
-        plan->ignored_rdb);
+    log::Warning("appendonly is on and there is no append-only file: {} is not loaded. To turn the AOF on without losing "
+                 "it, start without appendonly and use CONFIG SET appendonly yes.",
+                 plan->ignored_rdb);
   if (plan->files.empty()) return {};
   d.loader = std::make_unique<DatasetApplier>(d.files, std::move(*plan), options, d.services);
   d.figures.loading_start_s = ReadClock().unix_s();
@@ -450,7 +447,7 @@ void Durability::EndOfTurn() {
     // As a whole, and by what else kept the disk busy.
     const int64_t duration_us = MonotonicUs() - start_us;
     latency->Offer("aof-write", duration_us);
-    latency->Offer(d.feed.sync_in_flight()                     ? "aof-write-pending-fsync"
+    latency->Offer(d.feed.sync_in_flight()                         ? "aof-write-pending-fsync"
                    : d.save != nullptr || d.rewrite != nullptr ? "aof-write-active-child"
                                                                : "aof-write-alone",
                    duration_us);
@@ -494,9 +491,9 @@ void Durability::Cron() {
     const bool retry_now = now_s - d.last_save_try_s > kRetryAfterFailedSaveS;
     for (const config::SavePoint& point : config.save) {
       // After a failure without looking at changes: writes are refused, so there may never be any.
-      if (d.figures.last_bgsave_ok
-              ? changes < static_cast<uint64_t>(point.changes) || now_s - d.figures.last_save_s <= point.seconds
-              : !retry_now)
+      if (d.figures.last_bgsave_ok ? changes < static_cast<uint64_t>(point.changes) ||
+                                         now_s - d.figures.last_save_s <= point.seconds
+                                   : !retry_now)
         continue;
       if (d.figures.last_bgsave_ok) {
         log::Notice("{} changes in {} seconds. Saving...", point.changes, point.seconds);
@@ -509,11 +506,11 @@ void Durability::Cron() {
   }
   if (d.rewrite == nullptr && config.appendonly) {
     const bool needed = d.base_missing() || d.feed.sync_broken();
-    const bool due =
-        !needed && config.auto_aof_rewrite_percentage > 0 &&
-        d.aof->total_bytes() > static_cast<uint64_t>(config.auto_aof_rewrite_min_size) &&
-        (d.aof->total_bytes() - d.aof->base_bytes()) * 100 >=
-            std::max<uint64_t>(d.aof->base_bytes(), 1) * static_cast<uint64_t>(config.auto_aof_rewrite_percentage);
+    const bool due = !needed && config.auto_aof_rewrite_percentage > 0 &&
+                     d.aof->total_bytes() > static_cast<uint64_t>(config.auto_aof_rewrite_min_size) &&
+                     (d.aof->total_bytes() - d.aof->base_bytes()) * 100 >=
+                         std::max<uint64_t>(d.aof->base_bytes(), 1) *
+                             static_cast<uint64_t>(config.auto_aof_rewrite_percentage);
     const bool retry = now_s - d.rewrite_started_s > d.RewriteRetryS(needed);
     if ((due || needed) && (d.figures.aof_last_bgrewrite_ok || retry)) {
       if (due) log::Notice("Starting automatic rewriting of AOF on {} bytes", d.aof->total_bytes());
@@ -527,12 +524,9 @@ size_t Durability::aof_buffer_bytes() const { return impl_->feed.buffered(); }
 std::string Durability::WriteRefusal() const {
   const Impl& d = *impl_;
   if (d.config().stop_writes_on_bgsave_error && !d.figures.last_bgsave_ok && !d.config().save.empty())
-    return "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands "
-           "that "
-           "may modify the data set are disabled, because this instance is configured to report errors during writes "
-           "if RDB "
-           "snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the "
-           "RDB "
+    return "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that "
+           "may modify the data set are disabled, because this instance is configured to report errors during writes if RDB "
+           "snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB "
            "error.";
   if (!d.feed.last_write_ok()) return "MISCONF Errors writing to the AOF file: " + d.feed.last_reason();
   return {};
@@ -575,8 +569,7 @@ Durability::Started Durability::StartBackgroundSave() {
   // A name of its own: of a save that was given up the disk thread may still hold the file.
   d.save = BackgroundSave::ToReplacedFile(
       d.disk, d.files, d.config().dbfilename, fmt::format("temp-bg-{}.{}.rdb", getpid(), ++d.saves_started),
-      d.services.keyspace, d.RdbOptions(false), [&d](const persistence::Status& status) { d.SaveEnded(status); },
-      &error);
+      d.services.keyspace, d.RdbOptions(false), [&d](const persistence::Status& status) { d.SaveEnded(status); }, &error);
   if (d.save == nullptr) {
     d.figures.last_bgsave_ok = false;
     log::Warning("Cannot start background saving: {}", error);
