@@ -59,6 +59,12 @@ class Host:
         for words in (["link", "set", "lo", "up"], ["addr", "add", f"{self.address}/24", "dev", "eth0"], ["link", "set", "eth0", "up"]):
             run([*self.prefix, "ip", *words])
 
+    def move(self, address):
+        """Another address instead; what it knew of its neighbours is forgotten."""
+        for words in (["addr", "flush", "dev", "eth0"], ["neigh", "flush", "all"], ["addr", "add", f"{address}/24", "dev", "eth0"]):
+            run([*self.prefix, "ip", *words])
+        self.address = address
+
 
 class Network:
     """`hosts` on one switch, and this program as the client. Faults add up until `heal`."""
@@ -70,6 +76,7 @@ class Network:
                       f"addr add {self.CLIENT}/24 dev br0"):  # fmt: skip
             run(["ip", *words.split()])
         self.hosts = [Host(number) for number in range(1, hosts + 1)]
+        self.subnet = _NET
         self._delays = {}
         self._refusing = set()
         self._rules([], [])
@@ -154,6 +161,13 @@ class Network:
         self._undelay()
         for host in self.hosts:
             run(["ip", "link", "set", host.port, "up"])
+
+    def renumber(self, numbers):
+        """Other addresses for all hosts, and for this program, on `subnet`; without faults only."""
+        for words in ("addr flush dev br0", "neigh flush all", f"addr add {self.subnet}.254/24 dev br0"):
+            run(["ip", *words.split()])
+        for host, number in zip(self.hosts, numbers):
+            host.move(f"{self.subnet}.{number}")
 
     def _addresses(self):
         return [host.address for host in self.hosts] + [self.CLIENT]
