@@ -146,9 +146,10 @@ def moves(hosts, rounds, what):
         before = hosts.roles()
         hosts.end("kill" if turn % 2 else "term")
         addresses = hosts.addresses()
+        seeds = [f"{ip}:{hosts.port}" for ip in random.sample(addresses, 2)]  # the same for all, or islands may form
         for host in hosts.hosts:
             if "cluster-seeds" in host.server.options:
-                host.server.options["cluster-seeds"] = [f"{ip}:{hosts.port}" for ip in random.sample(addresses, 2)]
+                host.server.options["cluster-seeds"] = seeds
         hosts.start(addresses)
         took.append(hosts.wait_until_found(max(60, LIMIT_S)))
         equal(hosts.roles(), before, "roles and slots")
