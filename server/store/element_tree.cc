@@ -158,10 +158,12 @@ void ElementTree::DescendToLast(Path& path, Node* node) {
 // To the last child whose key is not above `key`.
 uint32_t ElementTree::ChildByKey(const Inner& inner, uint64_t key) {
   const Child* children = inner.children();
-  uint32_t low = 0, high = inner.count;
-  while (high - low > 1) {
-    const uint32_t middle = low + (high - low) / 2;
-    (children[middle].key <= key ? low : high) = middle;
+  // Without a branch on the keys: hashes would make every second one a surprise.
+  uint32_t low = 0;
+  for (uint32_t count = inner.count; count > 1;) {
+    const uint32_t half = count / 2;
+    low += children[low + half].key <= key ? half : 0;
+    count -= half;
   }
   return low;
 }

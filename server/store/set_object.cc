@@ -45,11 +45,11 @@ bool Set::Contains(std::string_view member) const {
 }
 
 bool Set::Contains(const Unpacked& member) const {
-  if (!member.is_integer()) return Contains(member.text);
-  if (form_ == Form::kIntset) return ints_.Contains(member.integer);
+  if (form_ == Form::kIntset) return member.is_integer() && ints_.Contains(member.integer);
   if (tree_.empty()) return false;
   PackBuffer packed;
-  AppendPackedInteger(member.integer, &packed);
+  // What was packed as a text is no number.
+  member.is_integer() ? AppendPackedInteger(member.integer, &packed) : AppendPackedBytes(member.text, &packed);
   return tree_.Find(packed).valid();
 }
 
