@@ -11,10 +11,14 @@ are compared, the step's effects have to be over: a PING on another connection i
     %kill a                 CLIENT KILL of that connection
     %close a                the client goes away
     %replicaof / %primary   REPLICAOF of a port where nobody is / NO ONE
+
+After the stories come random ones about lists and sorted sets, of the same kind; a seed gives the same ones again, and one
+that differs is printed with as few lines as possible.
 """
 
 import argparse
 import os
+import random
 import select
 import sys
 import time
@@ -24,6 +28,7 @@ sys.path.insert(0, os.path.join(HERE, ".."))
 import normalise
 from cases import split_line
 from pair import Side
+from shrinking import shortest
 from sorted_set_stories import SORTED_SET_STORIES
 from stream_stories import STREAM_STORIES
 from support import process
@@ -372,10 +377,70 @@ def run(name, story, sides, protocol):
     return None
 
 
+# {l} are lists only, {z} sorted sets, {k} anything. Waiting for several keys of which one has another type is left out: 7.2 runs
+# the command again from the first key on, and finds that.
+WAITS = [
+    "BLPOP {k} 0", "BRPOP {k} 0", "BLMPOP 0 1 {k} {end}", "BLMOVE {k} {l} {end} {end} 0", "BZPOPMIN {k} 0", "BZMPOP 0 1 {k} MAX COUNT {n}",
+    "BLPOP {l} {l} 0", "BRPOP {l} {l} {l} 0", "BLMOVE {l} {l} {end} {end} 0", "BRPOPLPUSH {l} {l} 0", "BLMPOP 0 2 {l} {l} {end} COUNT {n}",
+    "BZPOPMIN {z} 0", "BZPOPMAX {z} {z} 0", "BZMPOP 0 2 {z} {z} MIN COUNT {n}",
+]  # fmt: skip
+CHANGES = [
+    "LPUSH {l} {n}", "RPUSH {l} {n} {n}", "RPUSH {l} a b c d e", "LMOVE {l} {l} {end} {end}", "SORT {l} ALPHA STORE {l}", "SORT {z} ALPHA STORE {l}",
+    "LPOP {l}", "LINSERT {l} BEFORE a z", "LPUSHX {l} q", "RENAME {l} {l}", "COPY {l} {l} REPLACE", "BLMOVE {l} {l} {end} {end} 0.001", "BLPOP {l} 0.001", "LRANGE {l} 0 -1",
+    "ZADD {z} {n} a", "ZADD {z} 1 a 2 b 3 c", "ZUNIONSTORE {z} 1 {z}", "ZRANGESTORE {z} {z} 0 -1", "GEOADD {z} 1 1 a", "ZPOPMIN {z}", "ZINCRBY {z} 1 a", "RENAME {z} {z}",
+    "COPY {z} {z} REPLACE", "BZPOPMIN {z} 0.001", "ZRANGE {z} 0 -1 WITHSCORES",
+    "LPUSH {k} {n}", "ZADD {k} {n} a", "SADD {k} x", "SET {k} x", "DEL {k}", "RENAME {k} {k}", "COPY {k} {k} REPLACE", "TYPE {k}",
+    "DEL l1 l2 l3 z1 z2 k1", "EXPIRE {k} 0", "EXPIRE {l} 0", "MOVE {l} 1", "SWAPDB 0 1", "FLUSHDB", "FLUSHALL", "EXISTS l1 l2 l3 z1 z2 z3 k1 k2",
+]  # fmt: skip
+
+
+def random_story(seed):
+    """Lines of one."""
+    draw = random.Random(seed)
+
+    def filled(pattern):
+        words = {"{l}": ("l1", "l1", "l2", "l3"), "{z}": ("z1", "z1", "z2", "z3"), "{k}": ("k1", "k1", "k2"), "{n}": "123", "{end}": ("LEFT", "RIGHT")}
+        return " ".join(draw.choice(words[word]) if word in words else word for word in pattern.split())
+
+    lines = []
+    while len(lines) < 60:
+        chance = draw.random()
+        if chance < 0.45:
+            lines.append(f"{draw.choice('abcefgh')}: {filled(draw.choice(WAITS))}")
+        elif chance < 0.55:
+            lines += ["d: MULTI", *(f"d: {filled(draw.choice(CHANGES + WAITS))}" for _ in range(draw.randrange(1, 5))), "d: EXEC"]
+        elif chance < 0.6:
+            lines.append(f"%unblock {draw.choice('abcefgh')} {draw.choice(('TIMEOUT', 'ERROR'))}")
+        else:
+            lines.append(f"d: {filled(draw.choice(CHANGES))}")
+    return lines
+
+
+def run_random(sides, options):
+    """Whether all random stories went alike."""
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}", flush=True)
+    for number in range(options.random):
+        lines, protocol = random_story(f"{seed}/{number}"), 2 + number % 2
+
+        def differs(some):
+            return run(f"random story {number}", "\n".join(some), sides, protocol)
+
+        if differs(lines):
+            fewer = shortest(lines, differs, time.monotonic() + 60)
+            print(f"{differs(fewer)}\n  the story:")
+            print("\n".join("    " + line for line in fewer), flush=True)
+            return False
+    print(f"{options.random} random stories, no differences")
+    return True
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_server_options(parser)
-    parser.add_argument("stories", nargs="*", help="names of stories (default: all)")
+    parser.add_argument("stories", nargs="*", help="names of stories (default: all, and random ones)")
+    parser.add_argument("--random", type=int, default=20, help="how many random stories")
+    parser.add_argument("--seed", type=int, help="of the random stories; default: a new one, printed")
     options = parser.parse_args()
     failed = False
     for stories, cluster in ((STORIES | SORTED_SET_STORIES | STREAM_STORIES, False), (CLUSTER_STORIES, True)):
@@ -389,6 +454,8 @@ def main():
                     print(difference, flush=True)
                     failed = True
         print(f"{len(wanted)} stories, {'differences' if failed else 'no differences'}")
+        if not cluster and not options.stories:
+            failed |= not run_random(sides, options)
     process.end_all()
     sys.exit(1 if failed else 0)
 
