@@ -377,12 +377,12 @@ def run(name, story, sides, protocol):
     return None
 
 
-# {l} are lists only, {z} sorted sets, {k} anything. Waiting for several keys of which one has another type is left out: 7.2 runs
-# the command again from the first key on, and finds that.
+# {l} are lists only, {z} sorted sets, {k} anything; {m} and {y} are lists and sorted sets that are waited for together. Of those
+# only one at a time may get something, and none another type: 7.2 runs the command again, from its first key on.
 WAITS = [
     "BLPOP {k} 0", "BRPOP {k} 0", "BLMPOP 0 1 {k} {end}", "BLMOVE {k} {l} {end} {end} 0", "BZPOPMIN {k} 0", "BZMPOP 0 1 {k} MAX COUNT {n}",
-    "BLPOP {l} {l} 0", "BRPOP {l} {l} {l} 0", "BLMOVE {l} {l} {end} {end} 0", "BRPOPLPUSH {l} {l} 0", "BLMPOP 0 2 {l} {l} {end} COUNT {n}",
-    "BZPOPMIN {z} 0", "BZPOPMAX {z} {z} 0", "BZMPOP 0 2 {z} {z} MIN COUNT {n}",
+    "BLPOP {m} {m} 0", "BRPOP {m} {m} {m} 0", "BLMOVE {l} {l} {end} {end} 0", "BRPOPLPUSH {l} {l} 0", "BLMPOP 0 2 {m} {m} {end} COUNT {n}",
+    "BZPOPMIN {z} 0", "BZPOPMAX {y} {y} 0", "BZMPOP 0 2 {y} {y} MIN COUNT {n}",
 ]  # fmt: skip
 CHANGES = [
     "LPUSH {l} {n}", "RPUSH {l} {n} {n}", "RPUSH {l} a b c d e", "LMOVE {l} {l} {end} {end}", "SORT {l} ALPHA STORE {l}", "SORT {z} ALPHA STORE {l}",
@@ -390,8 +390,11 @@ CHANGES = [
     "ZADD {z} {n} a", "ZADD {z} 1 a 2 b 3 c", "ZUNIONSTORE {z} 1 {z}", "ZRANGESTORE {z} {z} 0 -1", "GEOADD {z} 1 1 a", "ZPOPMIN {z}", "ZINCRBY {z} 1 a", "RENAME {z} {z}",
     "COPY {z} {z} REPLACE", "BZPOPMIN {z} 0.001", "ZRANGE {z} 0 -1 WITHSCORES",
     "LPUSH {k} {n}", "ZADD {k} {n} a", "SADD {k} x", "SET {k} x", "DEL {k}", "RENAME {k} {k}", "COPY {k} {k} REPLACE", "TYPE {k}",
-    "DEL l1 l2 l3 z1 z2 k1", "EXPIRE {k} 0", "EXPIRE {l} 0", "MOVE {l} 1", "SWAPDB 0 1", "FLUSHDB", "FLUSHALL", "EXISTS l1 l2 l3 z1 z2 z3 k1 k2",
+    "DEL l1 l2 l3 z1 z2 k1", "EXPIRE {k} 0", "EXPIRE {l} 0", "MOVE {l} 1", "FLUSHDB", "FLUSHALL", "EXISTS l1 l2 l3 z1 z2 z3 k1 k2",
 ]  # fmt: skip
+
+
+ONE_AT_A_TIME = ["LPUSH {m} {n}", "RPUSH {m} {n} {n}", "RPUSH {m} a b c d", "ZADD {y} {n} a", "ZADD {y} 1 a 2 b", "DEL {m} {y}"]
 
 
 def random_story(seed):
@@ -399,7 +402,7 @@ def random_story(seed):
     draw = random.Random(seed)
 
     def filled(pattern):
-        words = {"{l}": ("l1", "l1", "l2", "l3"), "{z}": ("z1", "z1", "z2", "z3"), "{k}": ("k1", "k1", "k2"), "{n}": "123", "{end}": ("LEFT", "RIGHT")}
+        words = {"{l}": ("l1", "l1", "l2", "l3"), "{z}": ("z1", "z1", "z2", "z3"), "{k}": ("k1", "k1", "k2"), "{m}": ("m1", "m2"), "{y}": ("y1", "y2"), "{n}": "123", "{end}": ("LEFT", "RIGHT")}
         return " ".join(draw.choice(words[word]) if word in words else word for word in pattern.split())
 
     lines = []
@@ -412,7 +415,7 @@ def random_story(seed):
         elif chance < 0.6:
             lines.append(f"%unblock {draw.choice('abcefgh')} {draw.choice(('TIMEOUT', 'ERROR'))}")
         else:
-            lines.append(f"d: {filled(draw.choice(CHANGES))}")
+            lines.append(f"d: {filled(draw.choice(CHANGES if draw.random() < 0.7 else ONE_AT_A_TIME))}")
     return lines
 
 
