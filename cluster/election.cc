@@ -19,6 +19,7 @@ constexpr Millis kRenotePeriodMs = 10000;
 // A replaced primary loses its lease, and with it its vote, a node timeout after the majority turned to its successor. The
 // second is for what is on its way.
 constexpr int kPredecessorVotesTimeouts = 2;
+constexpr Millis kKnownAfterManualMs = 1000;
 // Who comes back from a minority hears first whether it was replaced.
 constexpr Millis kVoteAfterMinorityMs = 500;
 
@@ -181,9 +182,11 @@ void Core::Impl::VoteIfAllowed(const Received& r) {
   if (IsPrimary(*candidate)) return deny("it is a primary itself");
   if (!primary) return deny("its primary is not known here");
   if (!Failed(*primary) && !h.force_ack) return deny("its primary is not failing");
-  // A new primary shall have time to make itself known before its shard elects again. Not when an operator, or the primary
-  // before it leaves, wants another one (as in Valkey; Redis refuses these too): one vote per epoch is enough for safety.
-  if (!h.force_ack && now - primary->voted_at_ms < options.node_timeout_ms * 2)
+  // A new primary shall have time to make itself known before its shard elects again: what it acknowledged would be lost.
+  // When an operator, or the primary before it leaves, wants another one, that time is short (Valkey takes none, Redis no
+  // less than otherwise).
+  const Millis known_after = h.force_ack ? kKnownAfterManualMs : options.node_timeout_ms * 2;
+  if (now - primary->voted_at_ms < known_after)
     return deny(fmt::format("a replica of the same primary got a vote {} ms ago", now - primary->voted_at_ms));
   for (size_t slot = FirstSlot(h.slots); slot < kSlotCount; slot = NextSlot(h.slots, slot)) {
     const NodeView* current = owner[slot];

@@ -311,11 +311,15 @@ TEST(Vote, IsRefusedToASecondReplicaOfTheSamePrimaryForTwoNodeTimeouts) {
   EXPECT_TRUE(b.Votes(b.Deliver(b.Request(13))));
 }
 
-TEST(Vote, IsGivenToAManualFailoverWheneverItComes) {
+TEST(Vote, IsGivenToAManualFailoverOfTheSamePrimaryASecondLater) {
   Voter b;
   EXPECT_TRUE(b.Votes(b.Deliver(b.Request(11))));
   Message m = b.Request(12);
   m.header.force_ack = true;
+  b.Run(900);
+  EXPECT_FALSE(b.Votes(b.Deliver(m))) << "the first may have won, and acknowledged writes";
+  b.Run(100);
+  m.header.current_epoch = 13;
   EXPECT_TRUE(b.Votes(b.Deliver(m)));
 }
 
