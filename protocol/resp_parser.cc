@@ -179,12 +179,15 @@ ParseResult RequestParser::ParseRest(std::string_view buffer, std::vector<std::s
 }
 
 ParseResult RequestParser::ParseInline(std::string_view buffer, std::vector<std::string_view>& argv) {
-  const size_t lf = buffer.find('\n', scanned_);
+  size_t lf = buffer.find('\n', scanned_);
+  // As in Redis a zero byte hides the end of the line: what speaks a binary protocol is not answered line by line.
+  const size_t zero = buffer.substr(0, lf).find('\0', scanned_);
+  if (zero != std::string_view::npos) lf = std::string_view::npos;
   if (lf == std::string_view::npos ? buffer.size() > limits_.max_inline : lf > limits_.max_inline) {
     return Fail("Protocol error: too big inline request");
   }
   if (lf == std::string_view::npos) {
-    scanned_ = buffer.size();
+    scanned_ = std::min(zero, buffer.size());
     return NeedMore(0);
   }
   std::string_view line = buffer.substr(0, lf);

@@ -110,6 +110,16 @@ TEST(RequestParser, WordsErrorsAsRedisDoes) {
   }
 }
 
+TEST(RequestParser, AnInlineRequestWithAZeroByteNeverEnds) {
+  const std::string hello("\x16\x03\x01\0\n\r\nPING\r\n", 13);
+  for (size_t cut = 1; cut <= hello.size(); ++cut) {
+    const Outcome outcome = Feed(hello, {cut, hello.size()});
+    EXPECT_TRUE(outcome.commands.empty() && outcome.error.empty()) << cut;
+  }
+  EXPECT_EQ(Feed(hello + std::string(70000, 'x'), {70013}).error, "Protocol error: too big inline request");
+  EXPECT_EQ(Feed(std::string("PING\r\n\0PING\r\n", 13), {13}).commands.size(), 1u);
+}
+
 TEST(RequestParser, GivesStrangersLittleRoom) {
   RequestParser::Limits limits;
   limits.authenticated = false;
