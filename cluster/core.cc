@@ -81,9 +81,7 @@ Effects Core::Handle(Millis now, const Event& event) {
                  [&](const Tick&) { d.OnTick(); },
                  [&](const LinkOpened& e) { d.OnLinkOpened(e.link); },
                  [&](const LinkClosed& e) { d.OnLinkClosed(e); },
-                 [&](const LinkAccepted& e) {
-                   d.links[e.link] = Impl::Link{.inbound = true, .open = true, .created_ms = now};
-                 },
+                 [&](const LinkAccepted& e) { d.OnLinkAccepted(e.link); },
                  [&](const MessageReceived& e) { d.Receive(e); },
                  [&](const ReplicationStatus& e) { d.OnReplicationStatus(e); },
                  [&](const SlotsWithKeys& e) { d.OnSlotsWithKeys(e.slots); },
@@ -112,6 +110,11 @@ void Core::SetOptions(Millis now, Options options, Effects& effects) {
 }
 
 const Options& Core::options() const { return impl_->options; }
+
+bool Core::IsOfKnownNode(LinkId link) const {
+  const auto it = impl_->links.find(link);
+  return it != impl_->links.end() && it->second.node != nullptr;
+}
 
 Millis Core::NextTick() const {
   const Impl& d = *impl_;

@@ -48,6 +48,9 @@ struct Options {
 
 using LinkId = uint64_t;  // given by the core for outbound links, by the shell (high bit set) for inbound ones
 inline constexpr LinkId kInboundLinkBit = 1ull << 63;
+// So many inbound links may be open of which no known node has spoken; of more the oldest is closed, so that whoever
+// connects and says nothing costs no more than this.
+inline constexpr size_t kStrangersMax = 64;
 
 // ---- events ----
 struct Tick {};  // at least every 100 ms
@@ -275,6 +278,8 @@ class Core {
   const NodeView* MigratingTo(Slot slot) const;
   const NodeView* ImportingFrom(Slot slot) const;
   bool ManualFailoverInProgress() const;
+  // Whether the node at the other end is one of the cluster's, as far as it has told.
+  bool IsOfKnownNode(LinkId link) const;
   std::string StateText() const;                                   // nodes.conf, vars line included
   std::string NodesText(Millis now, Audience who) const;           // CLUSTER NODES
   std::string NodeLine(const NodeView& node, Audience who) const;  // one line of it (CLUSTER REPLICAS)

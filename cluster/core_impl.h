@@ -201,6 +201,7 @@ struct Core::Impl {
   void OpenLinkTo(NodeView* node);
   void CloseLinkById(LinkId id);
   void DetachLink(LinkId id);
+  void OnLinkAccepted(LinkId id);
   void OnLinkOpened(LinkId id);
   void OnLinkClosed(const LinkClosed& event);
   void AttachInbound(LinkId id, Link& link, NodeView* node);

@@ -290,6 +290,22 @@ void Core::Impl::CloseLinkById(LinkId id) {
   Emit(CloseLink{id});
 }
 
+void Core::Impl::OnLinkAccepted(LinkId id) {
+  links[id] = Link{.inbound = true, .open = true, .created_ms = now};
+  if (links.size() <= kStrangersMax) return;
+  size_t strangers = 0;
+  LinkId oldest = id;
+  for (const auto& [other, link] : links) {
+    if (!link.inbound || link.node != nullptr) continue;
+    ++strangers;
+    if (link.created_ms < links[oldest].created_ms || (link.created_ms == links[oldest].created_ms && other < oldest))
+      oldest = other;
+  }
+  if (strangers <= kStrangersMax) return;
+  Say(Severity::kVerbose, "Closing an inbound link: {} of them are open that no known node has spoken on", strangers);
+  CloseLinkById(oldest);
+}
+
 void Core::Impl::OnLinkOpened(LinkId id) {
   auto it = links.find(id);
   if (it == links.end() || it->second.inbound) return;

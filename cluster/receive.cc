@@ -161,9 +161,11 @@ void Core::Impl::ReceiveGossipMessage(Received& r) {
   const auto& body = std::get<GossipBody>(r.message.body);
   if (h.type != MessageType::kPong) {
     LearnOwnAddress(r);
-    if (!r.known && h.type == MessageType::kMeet) {
+    const Endpoint from = EndpointFrom(r);
+    // Who asks again while it is being dialled is not dialled twice.
+    if (!r.known && h.type == MessageType::kMeet && !HandshakeInProgress(from.ip, MainPort(from), from.bus_port)) {
       NodeView* node = AddNode(RandomId(), kHandshake);
-      node->endpoint = EndpointFrom(r);
+      node->endpoint = from;
       Say(Severity::kVerbose, "Node {} at {}:{} asks to meet; dialling it next", h.sender.view(), node->endpoint.ip,
           node->endpoint.bus_port);
       LearnGossip(body, nullptr);

@@ -86,7 +86,7 @@ Lifecycle::ShutdownOptions ShutdownOptionsOf(uint8_t flags, bool in_cluster) {
 
 // Raises the process's limit of open files for this many clients; returns how many clients it allows now.
 int64_t ReserveFiles(int64_t clients) {
-  constexpr int64_t kReserved = 64;  // files, listeners, bus links
+  constexpr int64_t kReserved = 64 + cluster::kStrangersMax;  // files, listeners, links of nobody we know
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
   const auto wanted = static_cast<rlim_t>(clients + kReserved);

@@ -7,6 +7,13 @@
 
 namespace tessera {
 
+namespace {
+
+// Longest message of somebody unknown: a ping that tells of ten thousand nodes.
+constexpr uint32_t kStrangersMessageMax = 1u << 20;
+
+}  // namespace
+
 std::string ClusterBus::Listen(const std::vector<std::string>& addresses, uint16_t port, int backlog) {
   const std::string error = TcpAcceptor::Listen(
       loop_, addresses, port, backlog, [this](int fd, const std::string&, uint16_t) { Accept(fd); }, acceptors_);
@@ -52,7 +59,7 @@ void ClusterBus::Received(cluster::LinkId id, std::string_view bytes) {
   std::string_view rest = pending;
   while (rest.size() >= cluster::kMessagePrefix) {
     const auto length = cluster::FramedLength(rest);
-    if (!length) {
+    if (!length || (*length > kStrangersMessageMax && !is_known_(id))) {
       log::Warning("A peer at {} does not speak the cluster bus protocol; its link is closed", peer_ip);
       it->second.tcp->Close();
       return Lost(id, false);

@@ -20,7 +20,10 @@ class ClusterBus {
  public:
   // What happens on links; called from the loop, never from within a call of the owner.
   using OnEvent = std::function<void(const cluster::Event&)>;
-  ClusterBus(EventLoop& loop, OnEvent on_event) : loop_(loop), on_event_(std::move(on_event)) {}
+  // Whether a known node is at the other end: only such may send large messages.
+  using IsKnown = std::function<bool(cluster::LinkId)>;
+  ClusterBus(EventLoop& loop, OnEvent on_event, IsKnown is_known)
+      : loop_(loop), on_event_(std::move(on_event)), is_known_(std::move(is_known)) {}
 
   // Empty = listening on all addresses, otherwise why not.
   std::string Listen(const std::vector<std::string>& addresses, uint16_t port, int backlog);
@@ -35,6 +38,7 @@ class ClusterBus {
     size_t received;  // bytes kept of a message that has not arrived whole
   };
   std::vector<Figures> figures() const;
+  size_t links() const { return links_.size(); }
 
  private:
   struct Link {
@@ -48,6 +52,7 @@ class ClusterBus {
 
   EventLoop& loop_;
   OnEvent on_event_;
+  IsKnown is_known_;
   std::vector<std::unique_ptr<TcpAcceptor>> acceptors_;
   std::map<cluster::LinkId, Link> links_;
   cluster::LinkId next_inbound_ = cluster::kInboundLinkBit;

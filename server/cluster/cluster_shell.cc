@@ -34,7 +34,9 @@ log::Level LevelOf(cluster::Severity severity) { return static_cast<log::Level>(
 }  // namespace
 
 ClusterShell::ClusterShell(EventLoop& loop, persistence::FileSystem& files, Services& services)
-    : loop_(loop), files_(files), services_(services), bus_(loop, [this](const cluster::Event& event) { OnBusEvent(event); }),
+    : loop_(loop), files_(files), services_(services),
+      bus_(loop, [this](const cluster::Event& event) { OnBusEvent(event); },
+           [this](cluster::LinkId link) { return core_->IsOfKnownNode(link); }),
       resolver_(loop), saver_(loop) {}
 
 ClusterShell::~ClusterShell() = default;
@@ -440,7 +442,7 @@ std::string ClusterShell::SaveNow() {
                      : fmt::format("ERR error saving the cluster node config: {}", status.reason());
 }
 
-size_t ClusterShell::bus_links() const { return bus_.figures().size(); }
+size_t ClusterShell::bus_links() const { return bus_.links(); }
 
 size_t ClusterShell::bus_buffer_bytes() const {
   size_t bytes = 0;
