@@ -15,6 +15,7 @@
 #include "server/durability/durability.h"
 #include "server/eviction.h"
 #include "server/latency_monitor.h"
+#include "server/log.h"
 #include "server/monitors.h"
 #include "server/pubsub.h"
 #include "server/replication/replication.h"
@@ -44,6 +45,14 @@ void SendPushes(Session& session) {
 
 bool CanWrite(const CommandRow& row) { return row.has(kWrite | kMayReplicate); }
 
+bool IsOfHttp(std::string_view word) {
+  return protocol::EqualsIgnoreCase(word, "post") || protocol::EqualsIgnoreCase(word, "host:");
+}
+
+// What streams and logs are made of. Anything else there (REPLICAOF, SUBSCRIBE, MIGRATE ...) would act on what only a
+// client's session has, or on the very link it came by.
+bool IsReplayable(const CommandRow& row) { return (CanWrite(row) && !row.has(kMovesSlots)) || row.has(kInStream); }
+
 // What a reply shows of a client's word: not more than `max` bytes, and nothing behind a NUL, as in Redis.
 std::string_view Shown(std::string_view word, size_t max = 128) {
   return word.substr(0, std::min(max, word.find('\0')));
@@ -58,6 +67,18 @@ std::string UnknownCommandText(std::span<const std::string_view> argv) {
   return fmt::format("ERR unknown command '{}', with args beginning with: {}", Shown(argv[0]), shown);
 }
 
+// A page in somebody's browser can have it send us a request whose body holds commands.
+void Dispatcher::CloseForHttp(Session& session) {
+  constexpr int64_t kSayAgainUs = 60'000'000;
+  if (http_said_us_ == 0 || last_us_ - http_said_us_ > kSayAgainUs) {
+    http_said_us_ = last_us_;
+    log::Warning("Client {} speaks HTTP to this port, as in an attack through a browser (cross-protocol scripting). It is "
+                 "disconnected; further ones of this minute are not mentioned.",
+                 session.peer);
+  }
+  session.link->CloseNow("HTTP");
+}
+
 Dispatcher::Outcome Dispatcher::Execute(Session& session, std::span<const std::string_view> argv, int64_t wall_ms) {
   session.last_interaction_us = last_us_;
   services_.keyspace.SetNow(wall_ms);
@@ -68,7 +89,9 @@ Dispatcher::Outcome Dispatcher::Execute(Session& session, std::span<const std::s
       session.reply_mode == ReplyMode::kOn ? protocol::OutputBuffer::Mark() : session.out.End();
   const bool muted = session.muted();
   Outcome outcome = Outcome::kDone;
-  if (found == CommandTable::Found::kUnknown) {
+  if (found == CommandTable::Found::kUnknown && IsOfHttp(argv[0]) && session.link != nullptr) {
+    CloseForHttp(session);
+  } else if (found == CommandTable::Found::kUnknown) {
     Refuse(session, nullptr, UnknownCommandText(argv));
   } else if (found == CommandTable::Found::kUnknownSubcommand) {
     std::string container(parent->name);
@@ -121,6 +144,8 @@ std::string Dispatcher::Replay(Session& session, std::span<const std::string_vie
   if (found != CommandTable::Found::kYes || row->handler == nullptr) return UnknownCommandText(argv);
   if (const int argc = static_cast<int>(argv.size()); row->arity > 0 ? argc != row->arity : argc < -row->arity)
     return fmt::format("ERR wrong number of arguments for '{}' command", services_.commands.FullName(*row));
+  if (!IsReplayable(*row))
+    return fmt::format("ERR '{}' is not a command that changes data", services_.commands.FullName(*row));
   session.last_command = row;
   session.last_command_parent = parent;
   const uint64_t errors = session.reply.error_count();
@@ -179,7 +204,7 @@ void Dispatcher::CountAnswered(Session& session, const CommandRow& row, uint64_t
 
 std::string Dispatcher::Refusal(Session& session, const CommandRow& row, std::span<const std::string_view> argv) {
   const config::Config& config = services_.config;
-  if (!session.authenticated && !row.has(kNoAuth)) return "NOAUTH Authentication required.";
+  if (!session.authenticated && !config.requirepass.empty() && !row.has(kNoAuth)) return "NOAUTH Authentication required.";
   if (session.transaction.open && row.has(kNoMulti)) return "ERR Command not allowed inside a transaction";
   if (services_.cluster != nullptr && session.kind == SessionKind::kNormal) {
     std::string redirect = services_.cluster->Route(session, row, argv);

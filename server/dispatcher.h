@@ -73,6 +73,7 @@ class Dispatcher : public store::ChangeObserver {
   void set_last_us(int64_t us) { last_us_ = us; }
 
  private:
+  void CloseForHttp(Session& session);
   // Reused from unit to unit, so that rewriting a command for the stream costs no allocation.
   struct Pending {
     int db = 0;
@@ -100,6 +101,7 @@ class Dispatcher : public store::ChangeObserver {
   size_t pending_count_ = 0, pending_bytes_ = 0;
   std::vector<std::string_view> argv_scratch_;
   int64_t last_us_ = 0;
+  int64_t http_said_us_ = 0;  // when the log last spoke of HTTP clients
 
   friend struct CommandContext;
 };

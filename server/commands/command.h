@@ -43,6 +43,7 @@ enum CommandFlag : uint64_t {
   kEndsTransaction = 1ull << 45,       // EXEC: when it is refused, the transaction is over
   kWhileSubscribed = 1ull << 46,     // allowed to a RESP2 client that listens to channels
   kSystemCommand = 1ull << 47,         // COMMAND DOCS calls it internal (syscmd)
+  kInStream = 1ull << 48,            // in a primary's stream and in logs though it changes nothing itself (SELECT, MULTI, EXEC)
   kWhilePaused = 1ull << 43,         // goes on though CLIENT PAUSE ALL holds the others back
 };
 

@@ -79,7 +79,7 @@ void Hello(CommandContext& ctx) {
     }
   }
   if (credentials && !Authenticate(ctx, credentials->first, credentials->second)) return ctx.reply.Error(kWrongPass);
-  if (!ctx.session.authenticated)
+  if (!ctx.session.authenticated && !ctx.services.config.requirepass.empty())
     return ctx.reply.Error(
         "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> "
         "<pass> option can be used to authenticate the client and select the RESP protocol version at the same time");
@@ -233,7 +233,7 @@ constexpr CommandRow kRows[] = {
      .summary = "Puts the connection back into the state it was opened in."},
     {.name = "select",
      .arity = 2,
-     .flags = kLoading | kStale | kFast,
+     .flags = kLoading | kStale | kFast | kInStream,
      .acl = kAclConnection,
      .handler = Select,
      .group = Group::kConnection,

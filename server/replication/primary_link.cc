@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cctype>
 #include <charconv>
 
 #include "protocol/args.h"
@@ -26,6 +28,21 @@ constexpr int64_t kRetryMs = 1000;
 constexpr size_t kEndMarkBytes = 40;
 constexpr int64_t kLoadSliceUs = 5000;
 constexpr size_t kLoadChunk = 256 << 10;
+// No answer during the handshake, and no head of an image, is longer.
+constexpr size_t kLineMax = 4096;
+// An offset that can still grow for as long as anybody lives.
+constexpr int64_t kOffsetMax = INT64_MAX / 2;
+
+bool IsReplicationId(std::string_view text) {
+  return text.size() == 40 && std::all_of(text.begin(), text.end(), [](char c) { return std::isxdigit(static_cast<unsigned char>(c)); });
+}
+
+// All of the text must be a number from 0 on.
+template <typename N>
+bool ReadNumber(std::string_view text, N& number) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size() && number >= 0;
+}
 
 }  // namespace
 
@@ -169,7 +186,8 @@ void PrimaryLink::NextStep(Step step) {
     case Step::kCapabilities:
       return SendCommand({"REPLCONF", "capa", "eof", "capa", "psync2", "capa", kFieldExpiryCapability});
     case Step::kPsync: {
-      if (!replication_.has_past()) return SendCommand({"PSYNC", "?", "-1"});
+      asked_to_continue_ = replication_.has_past();
+      if (!asked_to_continue_) return SendCommand({"PSYNC", "?", "-1"});
       log::Notice("Asking to go on from {} offset {}", replication_.replication_id(), stream_.offset() + 1);
       return SendCommand({"PSYNC", replication_.replication_id(), std::to_string(stream_.offset() + 1)});
     }
@@ -181,7 +199,7 @@ bool PrimaryLink::OnHandshakeLine(std::string_view line) {
   const bool refused = line[0] == '-';
   switch (step_) {
     case Step::kPing:
-      if (refused && !line.starts_with("-NOAUTH") && !line.starts_with("-NOPERM") &&
+      if (line[0] != '+' && !line.starts_with("-NOAUTH") && !line.starts_with("-NOPERM") &&
           !line.starts_with("-ERR operation not permitted"))
         return Drop(fmt::format("PING answered '{}'", line)), false;
       NextStep(Step::kAuth);
@@ -210,8 +228,10 @@ bool PrimaryLink::OnHandshakeLine(std::string_view line) {
       break;
   }
   if (line.starts_with("+CONTINUE")) {
+    if (!asked_to_continue_) return Drop(fmt::format("answered '{}', but there is nothing to continue", line)), false;
     std::string_view id = line.size() > 10 ? line.substr(10) : std::string_view();
     while (!id.empty() && (id.back() == ' ' || id.back() == '\r')) id.remove_suffix(1);
+    if (!id.empty() && !IsReplicationId(id)) return Drop(fmt::format("unintelligible answer '{}'", line)), false;
     log::Notice("The primary lets us go on from offset {}", stream_.offset() + 1);
     replication_.ContinueHistory(id);
     GoOnline();
@@ -220,10 +240,10 @@ bool PrimaryLink::OnHandshakeLine(std::string_view line) {
   if (line.starts_with("+FULLRESYNC ")) {
     const std::string_view rest = line.substr(12);
     const size_t space = rest.find(' ');
-    if (space == std::string_view::npos) return Drop(fmt::format("unintelligible answer '{}'", line)), false;
     new_id_ = rest.substr(0, space);
-    const std::string_view number = rest.substr(space + 1);
-    std::from_chars(number.data(), number.data() + number.size(), new_offset_);
+    if (space == std::string_view::npos || !IsReplicationId(new_id_) ||
+        !ReadNumber(rest.substr(space + 1), new_offset_) || new_offset_ > kOffsetMax)
+      return Drop(fmt::format("unintelligible answer '{}'", line)), false;
     log::Notice("Full synchronisation from {} at offset {}", new_id_, new_offset_);
     state_ = State::kReceiving;
     return true;
@@ -243,6 +263,7 @@ void PrimaryLink::Received(std::string_view bytes) {
   input_.append(bytes);
   while (state_ == State::kHandshake) {
     const size_t end = input_.find('\n');
+    if (std::min(end, input_.size()) > kLineMax) return Drop("the answer is too long");
     if (end == std::string::npos) return;
     std::string line = input_.substr(0, end);
     input_.erase(0, end + 1);
@@ -259,6 +280,7 @@ void PrimaryLink::Received(std::string_view bytes) {
 bool PrimaryLink::ReadImageHeader() {
   while (!input_.empty() && (input_[0] == '\n' || input_[0] == '\r')) input_.erase(0, 1);
   const size_t end = input_.find('\n');
+  if (std::min(end, input_.size()) > kLineMax) return Drop("expected an image, got a line without end"), false;
   if (end == std::string::npos) return false;
   std::string line = input_.substr(0, end);
   input_.erase(0, end + 1);
@@ -268,7 +290,7 @@ bool PrimaryLink::ReadImageHeader() {
   if (line.starts_with("$EOF:")) {
     end_mark_ = line.substr(5);
     if (end_mark_.size() != kEndMarkBytes) return Drop("bad end mark of a diskless image"), false;
-  } else if (std::from_chars(line.data() + 1, line.data() + line.size(), image_total_).ec != std::errc()) {
+  } else if (!ReadNumber(std::string_view(line).substr(1), image_total_)) {
     return Drop(fmt::format("bad image length '{}'", line)), false;
   }
   image_path_ = fmt::format("temp-{}.{}.rdb", loop_.now().unix_s(), getpid());

@@ -97,6 +97,7 @@ class PrimaryLink {
   enum class Step : uint8_t { kPing, kAuth, kIdentity, kPort, kAddress, kCapabilities, kPsync };
   Step step_ = Step::kPing;
   void NextStep(Step step);
+  bool asked_to_continue_ = false;  // PSYNC named a past
 
   // Full synchronisation.
   std::string new_id_;

@@ -145,13 +145,17 @@ void Replication::ForsakeHistory() {
   backlog_.emplace(static_cast<size_t>(services_.config.repl_backlog_size), 0);
 }
 
+int Replication::DatabaseOrFirst(int db) const {
+  return db < services_.keyspace.database_count() ? db : 0;
+}
+
 void Replication::AdoptHistory(std::string_view id, int64_t offset, int db) {
   history_.id = id;
   has_past_ = true;
   history_.second_id.assign(40, '0');
   history_.second_offset = -1;
   stream_.set_offset(offset);
-  stream_.set_selected_db(db);
+  stream_.set_selected_db(DatabaseOrFirst(db));
   backlog_.emplace(static_cast<size_t>(services_.config.repl_backlog_size), offset);
 }
 
@@ -171,7 +175,7 @@ void Replication::RestoreHistory(std::string_view replication_id, int64_t offset
   EnsureBacklog();
   backlog_.emplace(static_cast<size_t>(services_.config.repl_backlog_size), offset);
   if (as_replica) {
-    stream_.set_selected_db(db);
+    stream_.set_selected_db(DatabaseOrFirst(db));
   } else {
     history_.Renew(offset);
     alone_since_ms_ = loop_.now().mono_ms();

@@ -118,6 +118,8 @@ class Replication : public StreamSink {
   void OnControl(std::string_view bytes, int64_t offset) override { OnStream(bytes, offset); }
 
  private:
+  // What a file says may be of a server with more databases.
+  int DatabaseOrFirst(int db) const;
   // The primary of a paused write side neither pings nor asks: its offset stands still for the replica that takes over.
   bool Silent() const;
 
