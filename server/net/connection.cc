@@ -186,11 +186,12 @@ size_t Connection::Process(std::string_view bytes) {
   bool starved = false;
   while (!starved && used < bytes.size() && MayProcess()) {
     // Until a client is authenticated, the next command may change how the one after it is to be read.
-    const size_t ahead = session_.authenticated ? kBatch : 1;
+    const bool trusted = session_.authenticated || services.config.requirepass.empty();
+    const size_t ahead = trusted ? kBatch : 1;
     size_t count = 0;
     size_t parsed = used;
     std::string error;
-    parser_.limits().authenticated = session_.authenticated;
+    parser_.limits().authenticated = trusted;
     parser_.limits().max_bulk = static_cast<size_t>(services.config.proto_max_bulk_len);
     while (count < ahead && parsed < bytes.size()) {
       const bool is_inline = bytes[parsed] != '*';

@@ -10,6 +10,7 @@
 #include "server/blocking.h"
 #include "server/client_limits.h"
 #include "server/clients.h"
+#include "server/cluster/cluster_shell.h"
 #include "server/config/config.h"
 #include "server/durability/durability.h"
 #include "server/log.h"
@@ -104,8 +105,11 @@ void Frontend::Accept(int fd, const std::string& peer_ip, uint16_t peer_port, bo
     close(fd);
     ++services_.stats.rejected_connections;
   };
-  if (connections_.size() >= static_cast<size_t>(config.maxclients))
-    return refuse("-ERR max number of clients reached\r\n");
+  // Each node of the cluster takes two connections of its own, there and back.
+  const size_t bus = services_.cluster != nullptr ? (services_.cluster->core().nodes().size() - 1) * 2 : 0;
+  if (connections_.size() + bus >= static_cast<size_t>(config.maxclients))
+    return refuse(services_.cluster != nullptr ? "-ERR max number of clients + cluster connections reached\r\n"
+                                               : "-ERR max number of clients reached\r\n");
   if (config.protected_mode && config.requirepass.empty() && !unix_socket && !IsLoopback(peer_ip))
     return refuse(kProtectedModeRefusal);
   if (!unix_socket && config.tcp_keepalive > 0) SetKeepAlive(fd, config.tcp_keepalive);
