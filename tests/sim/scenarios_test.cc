@@ -314,6 +314,34 @@ TEST_F(Scenario, ASlotIsNotGivenAwayBeforeTheTakersDiskKnows) {
 
 // 1. The disk of node 1 is full when it must save: it answers no ping. 2. Space returns, it talks to all again, but nobody
 // asks again while an answer is owed on a link that is open: it would stay suspected. (Seed 7.)
+// Both had the votes once: the first acknowledged a write that the second took away.
+TEST_F(Scenario, OfTwoReplicasAskedAtOnceOneTakesOver) {
+  World& w = Cluster(3, 6);  // 3 and 6 are the replicas of 0
+  ASSERT_EQ(w.Failover(3, FailoverMode::kPlain), "");
+  ASSERT_EQ(w.Failover(6, FailoverMode::kPlain), "");
+  w.Run(6000);
+  EXPECT_EQ(Counted("elections won"), 1u);
+  EXPECT_NE(OwnsSlots(3), OwnsSlots(6));
+  Agreement();
+}
+
+// The votes of a shard that is being replaced were counted twice, or not at all, and two won one epoch, or one with half
+// the votes: the checker notices both.
+TEST_F(Scenario, FailoversThatCrossEachOtherWinEpochsOfTheirOwn) {
+  World& w = Cluster(4, 8);
+  for (int round = 0; round < 10; ++round) {
+    for (int replica = 4; replica < 12; ++replica)
+      if (!IsPrimary(replica)) w.Failover(replica, FailoverMode::kPlain);
+    w.Run(1200);
+    for (int n = 0; n < 4; ++n)
+      if (!IsPrimary(n)) w.Failover(n, FailoverMode::kPlain);
+    w.Run(1200);
+  }
+  EXPECT_GE(Counted("elections won"), 10u);
+  w.Run(6000);
+  Agreement();
+}
+
 TEST_F(Scenario, ANodeThatSwallowedPingsIsAskedAgain) {
   World& w = Cluster();
   w.SetDisk(1, true, false, 0);
