@@ -136,7 +136,15 @@ StreamConsumer& StreamGroup::AddConsumer(std::string_view name, int64_t now_ms) 
 void StreamGroup::RemoveConsumer(StreamConsumer& consumer) {
   {
     const Measured measured(*this, nullptr);
-    for (auto at = consumer.pending_.Begin(); at.valid(); at.Next()) EraseId(pending_, IdOf(at.element()));
+    // Runs of entries that stand side by side in the group's tree too, which is how they were delivered mostly.
+    for (auto at = consumer.pending_.Begin(); at.valid();) {
+      auto run = From(pending_, IdOf(at.element()));
+      const uint64_t rank = run.rank();
+      uint64_t count = 0;
+      for (; at.valid() && Holds(run, IdOf(at.element())); at.Next(), run.Next()) ++count;
+      STORE_CHECK(count > 0);
+      pending_.EraseRange(rank, count);
+    }
   }
   bytes_ -= consumer.MemoryBytes();
   *owner_bytes_ -= consumer.MemoryBytes();
