@@ -97,14 +97,14 @@ class NoAnswer(Exception):
         self.blocks = blocks
 
 
-def exchange(sockets, data, end):
+def exchange(sockets, data, end, timeout_s=10):
     """Sends the same bytes to all sockets, reading while sending so that nobody's buffer can fill up; every answer must
     end with `end`. Returns the answers."""
     state = {s.fileno(): [s, memoryview(data), bytearray()] for s in sockets}
     open_ends = set(state)
     while open_ends:
         writing = [f for f in open_ends if state[f][1]]
-        readable, writable, _ = select.select(open_ends, writing, [], 10)
+        readable, writable, _ = select.select(open_ends, writing, [], timeout_s)
         if not readable and not writable:
             raise NoAnswer([bytes(state[s.fileno()][2]) for s in sockets])
         for f in writable:
