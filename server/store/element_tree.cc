@@ -483,6 +483,10 @@ void ElementTree::EraseRange(uint64_t rank, uint64_t count) {
   count = std::min(count, this->count() - std::min(rank, this->count()));
   while (count > 0) {
     Cursor cursor = At(rank);
+    if (const uint64_t taken = EraseSubtree(cursor, count); taken > 0) {
+      count -= taken;
+      continue;
+    }
     const Leaf& leaf = *cursor.path_.leaf;
     const uint8_t* p = cursor.element();
     const uint8_t* const end = leaf.data() + leaf.used;
@@ -491,6 +495,21 @@ void ElementTree::EraseRange(uint64_t rank, uint64_t count) {
     count -= taken;
     EraseBytes(cursor.path_, cursor.offset_, static_cast<uint32_t>(p - cursor.element()), taken);
   }
+}
+
+// The largest subtree that begins at the cursor and has no more elements than `count`; returns how many it had.
+uint64_t ElementTree::EraseSubtree(const Cursor& at, uint64_t count) {
+  Path path = at.path_;
+  uint64_t taken = path.leaf->count;
+  if (at.offset_ != 0 || taken > count) return 0;
+  int level = path.depth;
+  for (; level > 0 && path.steps[level - 1].index == 0 && path.steps[level - 1].node->elements <= count; --level)
+    taken = path.steps[level - 1].node->elements;
+  Own(path, OwnLeaf::kNo);
+  Adjust(path, level, -static_cast<int64_t>(taken), 0);
+  RemoveChild(path, level);
+  ShrinkRoot();
+  return taken;
 }
 
 void ElementTree::EraseBytes(Path& path, uint32_t offset, uint32_t length, uint32_t count) {

@@ -187,6 +187,7 @@ class ElementTree {
   Node*& Place(Path& path, int level);
   void Fit(Path& path, size_t bytes);  // keeps the path
   void Adjust(Path& path, int levels, int64_t count_delta, int64_t bytes_delta);
+  uint64_t EraseSubtree(const Cursor& at, uint64_t count);
   void EraseBytes(Path& path, uint32_t offset, uint32_t length, uint32_t count);
   void SplitLeaf(Path& path);
   void SplitLeafByHash(Path& path);

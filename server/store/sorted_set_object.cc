@@ -4,6 +4,7 @@
 #include <bit>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace tessera::store {
 namespace {
@@ -272,9 +273,9 @@ std::string_view SortedSet::LocatorOfNew(double score, std::string_view member, 
   return *ties > kTiesMax + 1 ? Locator(score, member) : std::string_view();
 }
 
-void SortedSet::EraseFromIndex(const uint8_t* element) {
+void SortedSet::EraseFromIndex(uint32_t hash, const uint8_t* element) {
   IntScratch scratch;
-  const auto found = FindInIndex(HashOf(PackedMember(element)), ScoreOf(element), MemberText(element, scratch));
+  const auto found = FindInIndex(hash, ScoreOf(element), MemberText(element, scratch));
   STORE_CHECK(found.valid());
   index_->Erase(found);
 }
@@ -349,8 +350,17 @@ void SortedSet::EraseRange(RankRange range) {
   range.last = std::min(range.last, sorted_.count());
   if (range.empty()) return;
   if (index_ != nullptr) {
+    // In the index's order, some at a time: at random, each would miss the cache.
+    constexpr uint64_t kTogether = 1 << 16;
+    std::vector<std::pair<uint32_t, const uint8_t*>> by_hash;
     auto at = sorted_.At(range.first);
-    for (uint64_t i = 0; i < range.count(); ++i, at.Next()) EraseFromIndex(at.element());
+    for (uint64_t left = range.count(); left > 0; left -= by_hash.size()) {
+      by_hash.clear();
+      for (; by_hash.size() < std::min(left, kTogether); at.Next())
+        by_hash.emplace_back(HashOf(PackedMember(at.element())), at.element());
+      std::sort(by_hash.begin(), by_hash.end());
+      for (const auto& [hash, element] : by_hash) EraseFromIndex(hash, element);
+    }
   }
   sorted_.EraseRange(range.first, range.count());
 }

@@ -130,7 +130,7 @@ class SortedSet final : public Object {
   std::string_view Locator(double score, std::string_view member) const;
   std::string_view LocatorOfNew(double score, std::string_view member, Tied tied, uint64_t* ties) const;
   void GiveLocators(double score);
-  void EraseFromIndex(const uint8_t* element);
+  void EraseFromIndex(uint32_t hash, const uint8_t* element);
   template <typename Visit>
   void VisitIndexed(const uint8_t* index_element, Visit& visit) const;
 
