@@ -44,7 +44,8 @@ def main(parser=None):
     add_server_options(parser)
     parser.add_argument("cases", nargs="*", help="run only the cases whose name contains one of these")
     options = parser.parse_args()
-    options.server = resolve(options.server)
+    if not (getattr(options, "image", None) or getattr(options, "compile", False)):  # an image brings its own
+        options.server = resolve(options.server)
     options.reference = resolve(options.reference)
     failed = ran = 0
     for function in _cases:
