@@ -123,6 +123,8 @@ void PfCount(CommandContext& ctx) {
       const auto bytes = ctx.db().ResizeString(key, value.size(), GrowthRoom::kExact);
       if (bytes) hll::StoreCachedCount(*bytes, *count);
     }
+  } else {
+    LeaveRaw(ctx, key, entry);
   }
   ctx.reply.Integer(static_cast<int64_t>(*count));
 }
