@@ -80,6 +80,8 @@ void Core::Impl::LearnPausedOffset(const Received& r) {
 
 void Core::Impl::CheckManualFailover() {
   if (!manual.end_ms || manual.can_start || !IsReplica(*me) || foreign_data) return;
+  // Another history may happen to be as long.
+  if (!replication.primary_link_up || (!replication.primary.empty() && replication.primary != me->primary)) return;
   if (manual.primary_offset != replication.offset) return;
   manual.can_start = true;
   election = Election{};  // an earlier one has nothing to do with this

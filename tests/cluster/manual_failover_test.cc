@@ -67,6 +67,19 @@ TEST(ManualFailover, IgnoresAnOffsetFromBeforeThePause) {
   EXPECT_EQ(b.core->current_epoch(), 10u);
 }
 
+// It was a primary itself, came back, and is not synchronised yet: its own history has the length of its primary's.
+TEST(ManualFailover, WaitsForTheLinkWhateverTheOffset) {
+  Replica b;
+  Effects effects;
+  b.core->Handle(b.now, ReplicationStatus{.offset = 100, .primary_last_io_ms = b.now});
+  ASSERT_EQ(b.core->Failover(b.now, FailoverMode::kPlain, effects), "");
+  b.PausedPing(100);
+  b.core->Handle(b.now, ReplicationStatus{.offset = 100, .primary_last_io_ms = b.now});
+  EXPECT_EQ(b.core->current_epoch(), 10u);
+  b.Offset(100);  // with the link
+  EXPECT_EQ(b.core->current_epoch(), 11u);
+}
+
 TEST(ManualFailover, GivesUpAfterFiveSeconds) {
   Replica b;
   Effects effects;
