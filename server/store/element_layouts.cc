@@ -15,7 +15,7 @@ uint64_t FirstByte(const uint8_t* element) { return static_cast<uint8_t>(Unpack(
 // clang-format off
 const ElementTree::Layout ElementTree::kLayouts[] = {
     // order         values                       leaf: bytes at most           elements, key
-    {Order::kRank,   1 /* value */,               2048 - kLeafHeaderBytes, 256, nullptr},                // kList
+    {Order::kRank,   1 /* value */,               1024 - kLeafHeaderBytes, 128, nullptr},                // kList
     {Order::kHash,   1 /* member */,              1024 - kLeafHeaderBytes,  32, nullptr},                // kSet
     {Order::kHash,   2 /* field, value */,        1024 - kLeafHeaderBytes,  64, nullptr},                // kHash
     {Order::kHash,   2 /* field, time */,         1024,                     64, nullptr},                // kFieldExpiriesByField
