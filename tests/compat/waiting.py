@@ -6,6 +6,7 @@ with the same replies in the same order per connection; a connection without an 
 are compared, the step's effects have to be over: a PING on another connection is answered behind them.
 
     a: BLPOP k 0            sends; what arrives on any connection is compared
+    a: BLPOP k 0.001        of a moment only: goes on when it is over
     %sleep 50               milliseconds, for timeouts
     %unblock a [ERROR]      CLIENT UNBLOCK of that connection, by a helper
     %kill a                 CLIENT KILL of that connection
@@ -364,7 +365,9 @@ def run(name, story, sides, protocol):
                     for who, frames in cast.heard().items():
                         news.setdefault(who, []).extend(frames)
                 words = split_line(line)
-                if equal(words, *heard) or expected(words, *heard):
+                # What waits for a moment is over before the next step, which may depend on it.
+                owed = {words[0][:-1].decode()} if words[-1] == A_MOMENT else set()
+                if (equal(words, *heard) or expected(words, *heard)) and owed <= heard[0].keys():
                     break
                 if time.monotonic() > until:
                     shown = ["; ".join(f"{who}: {' '.join(map(normalise.text, frames))}" for who, frames in sorted(news.items()))
@@ -376,6 +379,8 @@ def run(name, story, sides, protocol):
             cast.end()
     return None
 
+
+A_MOMENT = b"0.001"
 
 # {l} are lists only, {z} sorted sets, {k} anything; {m} and {y} are lists and sorted sets that are waited for together. Of those
 # only one at a time may get something, and none another type: 7.2 runs the command again, from its first key on.
