@@ -7,7 +7,7 @@ void Core::Impl::LearnClaims(NodeView* claimant, Epoch epoch, const SlotSet& cla
   if (claimant == me) return;
   NodeView* ours = IsPrimary(*me) ? me : PrimaryOf(*me);  // whose slots this node holds the data of
   size_t taken_from_ours = 0;
-  SlotSet lost;
+  SlotSet lost, insisted_on;
   for (size_t s = FirstSlot(claimed); s < kSlotCount; s = NextSlot(claimed, s)) {
     const Slot slot = static_cast<Slot>(s);
     NodeView* current = owner[slot];
@@ -18,6 +18,11 @@ void Core::Impl::LearnClaims(NodeView* claimant, Epoch epoch, const SlotSet& cla
     // Being moved here by an operator: only SETSLOT says whose it is in the end.
     if (importing_from[slot]) continue;
     if (current && !unclaimed.test(slot) && current->config_epoch >= epoch) continue;
+    if (current == me && MovedHereFrom(slot, *claimant)) {
+      insisted_on.set(slot);
+      moved_here.erase(slot);
+      continue;
+    }
     if (current == me) {
       lost.set(slot);
       migrating_to[slot] = nullptr;
@@ -26,6 +31,11 @@ void Core::Impl::LearnClaims(NodeView* claimant, Epoch epoch, const SlotSet& cla
     AssignSlot(slot, claimant);
     state_check_wanted = true;
     WantDurableSave();
+  }
+  if (insisted_on.any() && BumpConfigEpoch()) {
+    Say(Severity::kNotice, "{} claims {} slots that were moved here, as it does not know yet; insisting on them",
+        NodeName(*claimant), insisted_on.count());
+    BroadcastPong(PongTo::kEverybody);
   }
   // Not claimed any more, by nobody else either: keep routing there (a redirection is better than an error), but let
   // the next claim win whatever its epoch, and do not defend the old owner in UPDATE messages.
@@ -44,6 +54,21 @@ void Core::Impl::LearnClaims(NodeView* claimant, Epoch epoch, const SlotSet& cla
     Say(Severity::kWarning, "Lost {} slots to {}; dropping their keys", lost.count(), NodeName(*claimant));
     Emit(DropKeysInSlots{lost});
   }
+}
+
+// Between the SETSLOT NODE of an operator here and the one at the giver, the giver (or a replica of it, elected meanwhile) may
+// come by a greater config epoch. Its claim would win, with none of the keys. Once for each move.
+bool Core::Impl::MovedHereFrom(Slot slot, const NodeView& claimant) {
+  auto moved = moved_here.find(slot);
+  if (moved == moved_here.end() || MayBeReplaced()) return false;
+  const NodeView* giver = Lookup(moved->second);
+  return claimant.id == moved->second || (giver != nullptr && giver->shard_id == claimant.shard_id);
+}
+
+void Core::Impl::LearnLettingGo(const NodeView& claimant, const SlotSet& claimed) {
+  std::erase_if(moved_here, [&](const auto& moved) {
+    return owner[moved.first] != me || (moved.second == claimant.id && !claimed.test(moved.first));
+  });
 }
 
 // The primary of this replica became a replica itself and nothing else says whom to follow.
@@ -75,6 +100,8 @@ void Core::Impl::CorrectStaleClaims(const Received& r, NodeView* claimant) {
 void Core::Impl::ResolveEpochCollision(NodeView* other) {
   if (!IsPrimary(*me) || !IsPrimary(*other) || other->config_epoch != me->config_epoch) return;
   if (other->id < me->id) return;  // the smaller id moves on
+  // With an epoch greater than its successor's it would take back what it lost.
+  if (me->slot_count > 0 && MayBeReplaced()) return;
   me->config_epoch = ++current_epoch;
   WantDurableSave();
   Say(Severity::kNotice, "configEpoch collision with node {}; this node's is now {}", NodeName(*other),

@@ -42,8 +42,9 @@ void Core::Impl::EndTurn() {
   if (current_epoch != durable_epoch) WantDurableSave();
   if (sync_wanted) durable_epoch = current_epoch;
   if (save_wanted) out->insert(out->begin() + static_cast<ptrdiff_t>(turn_begin), SaveState{sync_wanted});
+  if (promoted) out->insert(out->begin() + static_cast<ptrdiff_t>(turn_begin), StopFollowing{});
   if (map_changed) Emit(SlotMapChanged{});
-  save_wanted = sync_wanted = state_check_wanted = map_changed = false;
+  promoted = save_wanted = sync_wanted = state_check_wanted = map_changed = false;
   out = nullptr;
 }
 

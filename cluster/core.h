@@ -132,6 +132,9 @@ struct FollowPrimary {
   NodeId id;
   Endpoint endpoint;
 };                        // become (or re-point as) a replica of it
+// A promotion is decided and BecomePrimary follows when it is durable, which a failing disk may delay: the data must stay
+// as it was until then.
+struct StopFollowing {};
 struct BecomePrimary {};  // stop replicating, keep the data, accept writes
 struct EmptyDataset {};   // CLUSTER RESET of a replica, as Redis does; follows BecomePrimary
 struct PauseWrites {
@@ -156,8 +159,9 @@ struct Note {
   std::string text;
 };
 
-using Effect = std::variant<Send, OpenLink, CloseLink, SaveState, DropKeysInSlots, FollowPrimary, BecomePrimary,
-                            EmptyDataset, PauseWrites, ResumeWrites, AskToTakeOver, AskSeeds, SaveSecret, Publish, SlotMapChanged, Note>;
+using Effect = std::variant<Send, OpenLink, CloseLink, SaveState, DropKeysInSlots, FollowPrimary, StopFollowing,
+                            BecomePrimary, EmptyDataset, PauseWrites, ResumeWrites, AskToTakeOver, AskSeeds, SaveSecret,
+                            Publish, SlotMapChanged, Note>;
 using Effects = std::vector<Effect>;
 
 // What CLUSTER INFO tells.

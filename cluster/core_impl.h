@@ -1,8 +1,8 @@
 // The inside of cluster::Core, private to cluster/*.cc. One state, split by subject over the files named below.
 //
 // A call from outside is a Turn: it fixes `now`, collects effects, and at its end runs what the handlers asked for
-// later (elections, cluster state, saving). The SaveState of a turn stands before every other effect of that turn, so
-// whatever a message relies on is durable before it leaves.
+// later (elections, cluster state, saving). The SaveState of a turn stands before every other effect of that turn but
+// StopFollowing, so whatever a message relies on is durable before it leaves.
 #pragma once
 
 #include <array>
@@ -53,6 +53,9 @@ struct Core::Impl {
   SlotSet assigned;
   // Slots whose owner stopped claiming them while nobody else does: still routed to it, but anybody may claim them.
   SlotSet unclaimed;
+
+  // What an operator moved here, and from whom, until that one is heard to know it.
+  std::map<Slot, NodeId> moved_here;
 
   struct Link {
     NodeView* node = nullptr;  // inbound: once the sender is known
@@ -150,6 +153,7 @@ struct Core::Impl {
   bool failover_check_wanted = false;
   bool manual_check_wanted = false;
   bool map_changed = false;
+  bool promoted = false;
 
   class Turn {
    public:
@@ -269,6 +273,7 @@ struct Core::Impl {
   void BecomeFailed(NodeView* node);
   void ClearFailureIfAllowed(NodeView* node);
   Millis Lease() const;
+  bool MayBeReplaced() const;  // without its knowledge: no majority spoke to it, or not long enough
   void KeepLease();
   void CheckLease();
   Millis RejoinDelay() const;
@@ -276,6 +281,8 @@ struct Core::Impl {
 
   // ---- config_update.cc ----
   void LearnClaims(NodeView* owner_claiming, Epoch epoch, const SlotSet& claimed);
+  bool MovedHereFrom(Slot slot, const NodeView& claimant);
+  void LearnLettingGo(const NodeView& claimant, const SlotSet& claimed);
   void LeaveSubReplication();
   void CorrectStaleClaims(const Received& r, NodeView* claimant);
   void ResolveEpochCollision(NodeView* other);
@@ -298,6 +305,7 @@ struct Core::Impl {
   void OnReplicationStatus(const ReplicationStatus& status);
   void LearnPausedOffset(const Received& r);
   void CheckManualFailover();
+  bool MayReplaceByHand() const;
   void CheckManualFailoverTimeout();
   void ResetManualFailover();
 

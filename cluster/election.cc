@@ -20,8 +20,6 @@ constexpr Millis kRenotePeriodMs = 10000;
 // second is for what is on its way.
 constexpr int kPredecessorVotesTimeouts = 2;
 constexpr Millis kKnownAfterManualMs = 1000;
-// Who comes back from a minority hears first whether it was replaced.
-constexpr Millis kVoteAfterMinorityMs = 500;
 
 }  // namespace
 
@@ -73,7 +71,7 @@ void Core::Impl::NoteCannotFailOver(CannotFailOver reason) {
 void Core::Impl::HandleFailover() {
   if (!IsReplica(*me)) return;
   NodeView* primary = PrimaryOf(*me);
-  const bool by_hand = manual.end_ms && manual.can_start;
+  const bool by_hand = MayReplaceByHand();
   if (!primary || primary->slot_count == 0 || (!by_hand && (!Failed(*primary) || options.replica_no_failover))) {
     cannot_fail_over = CannotFailOver::kNone;
     return;
@@ -124,7 +122,7 @@ void Core::Impl::HandleFailover() {
     state_check_wanted = true;
     Say(Severity::kNotice, "Asking the primaries for their votes in epoch {}; {} needed", election.epoch, election.needed);
     Message m = MakeMessage(MessageType::kFailoverAuthRequest);
-    m.header.force_ack = manual.end_ms != 0;  // the primary is well: vote all the same
+    m.header.force_ack = by_hand;  // the primary is well: vote all the same
     Broadcast(m);
     return;
   }
@@ -175,8 +173,7 @@ void Core::Impl::VoteIfAllowed(const Received& r) {
   };
   if (h.current_epoch < current_epoch) return deny(fmt::format("this node is in epoch {} already", current_epoch));
   if (last_vote_epoch == current_epoch) return deny("this node voted in that epoch already");
-  if (now > Lease() || now - minority_since_ms < kVoteAfterMinorityMs)
-    return deny("this node heard no majority, which may have replaced it");
+  if (MayBeReplaced()) return deny("this node heard no majority, which may have replaced it");
   if (PredecessorMayVote()) return deny("the primary that this node replaced may have voted for their shard");
   NodeView* primary = PrimaryOf(*candidate);
   if (IsPrimary(*candidate)) return deny("it is a primary itself");

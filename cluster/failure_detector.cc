@@ -24,6 +24,8 @@ constexpr Millis kHandshakeTimeoutMsMin = 1000;
 constexpr Millis kWritableDelayMs = 2000;
 constexpr Millis kRejoinDelayMsMin = 500;
 constexpr Millis kRejoinDelayMsMax = 5000;
+// Who comes back from a minority hears first whether it was replaced.
+constexpr Millis kHearAfterMinorityMs = 500;
 // Answers older than this part of the node timeout are asked for anew, should the lease depend on them.
 constexpr int kLeaseRenewals = 4;
 
@@ -196,6 +198,8 @@ Millis Core::Impl::Lease() const {
   std::nth_element(answered.begin(), answered.begin() + static_cast<ptrdiff_t>(majority), answered.end(), std::greater<>());
   return answered[majority] + options.node_timeout_ms;
 }
+
+bool Core::Impl::MayBeReplaced() const { return now > Lease() || now - minority_since_ms < kHearAfterMinorityMs; }
 
 void Core::Impl::KeepLease() {
   const Millis period = options.node_timeout_ms / kLeaseRenewals;

@@ -89,6 +89,11 @@ void Core::Impl::CheckManualFailover() {
   Say(Severity::kNotice, "All of the primary's stream is processed: the manual failover can start");
 }
 
+// A primary that came back from a restart meanwhile has made this replica synchronise anew: what it was to hold is gone.
+bool Core::Impl::MayReplaceByHand() const {
+  return manual.end_ms && manual.can_start && (!manual.primary_offset || *manual.primary_offset == replication.offset);
+}
+
 void Core::Impl::CheckManualFailoverTimeout() {
   if (!manual.end_ms || now <= manual.end_ms) return;
   Say(Severity::kWarning, "Manual failover timed out; {}",

@@ -168,6 +168,7 @@ void Core::Impl::ReconcileReplication() {
     foreign_data = false;
     if (following) {
       following.reset();
+      promoted = true;
       Emit(BecomePrimary{});
     }
     return;

@@ -80,7 +80,8 @@ void Core::Impl::LearnHeader(Received& r) {
   sender->abilities = h.abilities;
   sender->data_received_ms = now;
   if (h.current_epoch > current_epoch) current_epoch = h.current_epoch;
-  if (h.config_epoch > sender->config_epoch) {
+  // A replica speaks with its primary's.
+  if (h.primary.empty() && h.config_epoch > sender->config_epoch) {
     sender->config_epoch = h.config_epoch;
     WantDurableSave();
   }
@@ -204,6 +205,7 @@ void Core::Impl::ReceiveGossipMessage(Received& r) {
 
   LearnRole(r);
   NodeView* claimant = IsPrimary(*r.sender) ? r.sender : PrimaryOf(*r.sender);
+  if (claimant == r.sender && !moved_here.empty()) LearnLettingGo(*r.sender, h.slots);
   if (claimant && claimant->slots != h.slots) {
     if (claimant == r.sender) LearnClaims(r.sender, h.config_epoch, h.slots);
     CorrectStaleClaims(r, claimant);

@@ -56,6 +56,7 @@ Core::Error Core::SetSlotMigrating(Millis now, Slot slot, std::string_view to, E
   if (!node) return fmt::format("ERR I don't know about node {}", to);
   if (IsReplica(*node)) return kTargetIsReplica;
   d.migrating_to[slot] = node;
+  d.moved_here.erase(slot);
   d.state_check_wanted = d.map_changed = true;
   d.WantSave();
   return "";
@@ -114,6 +115,7 @@ Core::Error Core::Impl::SetSlotNode(Slot slot, std::string_view id, size_t keys_
   }
   if (node == me && importing_from[slot]) {
     // Moved by hand, without an election: a new epoch makes the others believe it.
+    moved_here[slot] = importing_from[slot]->id;
     importing_from[slot] = nullptr;
     if (BumpConfigEpoch()) Say(Severity::kNotice, "configEpoch updated after importing slot {}", slot);
     BroadcastPong(PongTo::kEverybody);

@@ -251,7 +251,7 @@ bool ClusterShell::CarryOutSilenced(const cluster::Effect& effect) {
   }
   if (std::holds_alternative<cluster::OpenLink>(effect) || std::holds_alternative<cluster::CloseLink>(effect) ||
       std::holds_alternative<cluster::SlotMapChanged>(effect) || std::holds_alternative<cluster::Publish>(effect) ||
-      std::holds_alternative<cluster::Note>(effect))
+      std::holds_alternative<cluster::StopFollowing>(effect) || std::holds_alternative<cluster::Note>(effect))
     return CarryOutOne(effect);
   return false;
 }
@@ -300,6 +300,10 @@ bool ClusterShell::CarryOutOne(const cluster::Effect& effect) {
     bool operator()(const cluster::FollowPrimary& follow) {
       shell.services_.replication.Follow(follow.endpoint.ip, follow.endpoint.port, follow.id.view());
       shell.followed_ = follow.id;
+      return true;
+    }
+    bool operator()(const cluster::StopFollowing&) {
+      shell.services_.replication.StopFollowing();
       return true;
     }
     bool operator()(const cluster::BecomePrimary&) {

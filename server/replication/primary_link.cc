@@ -98,6 +98,10 @@ void PrimaryLink::Drop(const std::string& why) {
   if (state_ == State::kOnline || why != last_refusal_)
     log::Warning("Link to primary {}:{}: {}; trying again every second", host_, port_, why);
   last_refusal_ = why;
+  Disconnect();
+}
+
+void PrimaryLink::Disconnect() {
   if (state_ == State::kOnline) down_since_ms_ = loop_.now().mono_ms();
   if (link_ != nullptr) link_->Close();
   link_.reset();
@@ -112,6 +116,11 @@ void PrimaryLink::Drop(const std::string& why) {
   transaction_.clear();
   if (state_ != State::kLoading) state_ = State::kWaiting;
   next_try_ms_ = loop_.now().mono_ms() + kRetryMs;
+}
+
+void PrimaryLink::Rest() {
+  resting_ = true;
+  Disconnect();
 }
 
 // Later: whoever closes it may be in the midst of a walk over all clients.
@@ -131,7 +140,7 @@ void PrimaryLink::Cron() {
   const int64_t now_ms = loop_.now().mono_ms();
   if (state_ == State::kWaiting) {
     // What the disk holds comes first: it may be a past to continue.
-    if (now_ms >= next_try_ms_ && !services_.durability.loading()) Connect();
+    if (!resting_ && now_ms >= next_try_ms_ && !services_.durability.loading()) Connect();
     return;
   }
   if (state_ == State::kLoading) {

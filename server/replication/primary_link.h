@@ -55,12 +55,14 @@ class PrimaryLink {
   uint64_t image_bytes_total() const { return image_total_; }   // 0 when unknown (diskless)
   uint64_t image_bytes_read() const { return image_read_; }
   int64_t image_last_io_ms() const { return last_io_mono_ms_; } // monotonic
+  void Rest();  // for good
   void Cron();
   // A slice of applying the image; true while there is more to do.
   bool Work() { return state_ == State::kLoading && LoadSlice(); }
  private:
   void Connect();
   void Drop(const std::string& why);
+  void Disconnect();
   void Received(std::string_view bytes);
   // Each consumes what it understands of `input_`; false = wait for more (or the link was dropped).
   bool OnHandshakeLine(std::string_view line);
@@ -87,6 +89,7 @@ class PrimaryLink {
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 
   State state_ = State::kWaiting;
+  bool resting_ = false;
   std::shared_ptr<TcpLink> link_;
   std::string input_;
   int64_t last_io_unix_ms_ = 0, last_io_mono_ms_ = 0, down_since_ms_ = 0;

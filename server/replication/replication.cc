@@ -81,6 +81,10 @@ void Replication::Follow(const std::string& host, uint16_t port, std::string_vie
   services_.options.mutable_config().replicaof_port = services_.cluster == nullptr ? port : 0;
 }
 
+void Replication::StopFollowing() {
+  if (primary_ != nullptr) primary_->Rest();
+}
+
 void Replication::BecomePrimary() {
   if (primary_ == nullptr) return;
   primary_.reset();

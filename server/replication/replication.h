@@ -41,6 +41,8 @@ class Replication : public StreamSink {
   // REPLICAOF host port; the cluster calls it too. Keeps the present data until the primary's arrives.
   // `node_id`: of the cluster node that must answer there; empty = anybody.
   void Follow(const std::string& host, uint16_t port, std::string_view node_id = {});
+  // Takes nothing more from the primary until one of the other two; a dataset that has arrived is loaded to its end.
+  void StopFollowing();
   // REPLICAOF NO ONE: keeps the data, starts a new history that continues the old one (second replication id).
   void BecomePrimary();
   std::string primary_host() const;

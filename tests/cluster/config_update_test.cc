@@ -84,6 +84,42 @@ TEST(ConfigUpdate, LeavesImportingSlotsToTheOperator) {
   EXPECT_EQ(b.core->OwnerOf(6001)->id, Id('c'));
 }
 
+// The giver got a greater epoch between the operator's SETSLOT NODE here and the one there. Its claim has no keys behind it.
+TEST(ConfigUpdate, InsistsOnceOnASlotThatWasMovedHere) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  auto move = [&] {
+    Effects effects;
+    EXPECT_EQ(b.core->SetSlotImporting(b.now, 6000, IdText('b'), effects), "");
+    EXPECT_EQ(b.core->SetSlotNode(b.now, 6000, IdText('a'), 1, effects), "");
+  };
+  move();
+  Effects effects = b.Deliver(Claim(b, 'b', 20, Slots(5461, 10922)));
+  EXPECT_FALSE(Has<DropKeysInSlots>(effects));
+  EXPECT_EQ(b.core->OwnerOf(6000)->id, Id('a'));
+  EXPECT_EQ(b.core->me().config_epoch, 21u);
+  EXPECT_FALSE(b.SentOf(effects, MessageType::kPong).empty());
+  b.Deliver(Claim(b, 'b', 30, Slots(5461, 10922)));
+  EXPECT_EQ(b.core->OwnerOf(6000)->id, Id('b')) << "two operators: the last one wins";
+
+  move();
+  SlotSet known = Slots(5461, 10922);
+  known.reset(6000);
+  b.Deliver(Claim(b, 'b', 30, known));  // the giver knows
+  b.Deliver(Claim(b, 'b', 40, Slots(5461, 10922)));
+  EXPECT_EQ(b.core->OwnerOf(6000)->id, Id('b'));
+}
+
+TEST(ConfigUpdate, YieldsASlotThatWasMovedHereToAnotherShard) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Effects effects;
+  ASSERT_EQ(b.core->SetSlotImporting(b.now, 6000, IdText('b'), effects), "");
+  ASSERT_EQ(b.core->SetSlotNode(b.now, 6000, IdText('a'), 1, effects), "");
+  b.Deliver(Claim(b, 'c', 20, Slots(6000, 6000)));
+  EXPECT_EQ(b.core->OwnerOf(6000)->id, Id('c'));
+}
+
 TEST(ConfigUpdate, BecomesAReplicaOfWhoeverTakesTheLastSlot) {
   Bench b(SixNodes('a'));
   b.Settle();
@@ -200,6 +236,30 @@ TEST(ConfigEpoch, CollisionIsTheOthersBusinessWhenItsIdIsSmaller) {
   b.Settle();
   b.Deliver(Claim(b, 'a', 3, Slots(200, 300)));
   EXPECT_EQ(b.core->me().config_epoch, 3u);
+}
+
+// With a new epoch it would take its slots back from whom it does not know yet.
+TEST(ConfigEpoch, CollisionWaitsUntilAMajorityIsHeard) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  b.dead = {'b', 'c'};
+  b.now += 1300;
+  b.Deliver(Claim(b, 'd', 1, SlotSet()));
+  EXPECT_EQ(b.core->me().config_epoch, 1u);
+  b.dead.clear();
+  b.Run(3000);
+  b.Deliver(Claim(b, 'd', 1, SlotSet()));
+  EXPECT_EQ(b.core->me().config_epoch, 11u);
+}
+
+// A replica's messages carry the epoch of its primary. Once it is a primary itself, nothing would take that back.
+TEST(ConfigEpoch, IsNotLearnedFromAReplica) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Message m = b.From('e');
+  m.header.config_epoch = 9;
+  b.Deliver(m);
+  EXPECT_LT(b.View('e').config_epoch, 9u);
 }
 
 TEST(SlotsWithKeys, ClaimsWhatNobodyOwnsAndMarksTheRestAsImporting) {

@@ -74,7 +74,9 @@ TEST(Election, WinsWithAMajorityAndTakesAllSlots) {
   EXPECT_TRUE(b.core->me().is(kPrimary));
   EXPECT_EQ(b.core->me().slots, Slots(0, 5460));
   EXPECT_EQ(b.core->me().config_epoch, 11u);
-  EXPECT_EQ(Position<SaveState>(won), 0);
+  EXPECT_EQ(Position<StopFollowing>(won), 0) << "a disk that fails now must not cost the data while it is waited for";
+  EXPECT_EQ(Position<SaveState>(won), 1);
+  EXPECT_GT(Position<BecomePrimary>(won), 1);
   auto pongs = b.SentOf(won, MessageType::kPong);
   EXPECT_EQ(pongs.size(), 4u) << "everybody reachable is told: b, c, e, f";
   EXPECT_EQ(pongs[0].message.header.config_epoch, 11u);

@@ -80,6 +80,21 @@ TEST(ManualFailover, WaitsForTheLinkWhateverTheOffset) {
   EXPECT_EQ(b.core->current_epoch(), 11u);
 }
 
+// The primary died when all was ready, came back, and sends its data anew: what the replica was to hold, it holds no more.
+TEST(ManualFailover, IsOffWhileTheDataIsReplaced) {
+  Replica b;
+  Effects effects;
+  ASSERT_EQ(b.core->Failover(b.now, FailoverMode::kPlain, effects), "");
+  b.PausedPing(100);
+  b.Offset(100);
+  ASSERT_EQ(b.core->current_epoch(), 11u);
+  b.core->Handle(b.now, ReplicationStatus{});
+  b.Deliver(b.From('b', MessageType::kFailoverAuthAck));
+  b.Deliver(b.From('c', MessageType::kFailoverAuthAck));
+  b.Run(4900);
+  EXPECT_TRUE(b.core->me().is(kReplica));
+}
+
 TEST(ManualFailover, GivesUpAfterFiveSeconds) {
   Replica b;
   Effects effects;
@@ -116,7 +131,7 @@ TEST(ManualFailover, TakeoverAsksNobody) {
   EXPECT_TRUE(b.core->me().is(kPrimary));
   EXPECT_EQ(b.core->me().config_epoch, 11u);
   EXPECT_EQ(b.core->me().slots, Slots(0, 5460));
-  EXPECT_EQ(Position<SaveState>(effects), 0);
+  EXPECT_EQ(Position<SaveState>(effects), 1) << "only StopFollowing stands before it";
   EXPECT_LT(Position<BecomePrimary>(effects), Position<Send>(effects));
 }
 

@@ -208,7 +208,7 @@ bool World::CarryOutSilenced(int node, cluster::Effect& effect) {
   }
   if (std::holds_alternative<cluster::SaveState>(effect)) return true;
   if (std::holds_alternative<cluster::OpenLink>(effect) || std::holds_alternative<cluster::CloseLink>(effect) ||
-      std::holds_alternative<cluster::Note>(effect)) {
+      std::holds_alternative<cluster::StopFollowing>(effect) || std::holds_alternative<cluster::Note>(effect)) {
     CarryOutOne(node, effect);
     return true;
   }

@@ -52,6 +52,7 @@ void History::Confirmed(size_t number, uint32_t by) {
   if (!AllReplicasIn(w.node, by)) return world_.Count("writes confirmed by some replicas");
   world_.Count("writes confirmed by all replicas");
   w.confirmed_by_all = true;
+  world_.Trace(w.node, fmt::format("write {} of slot {}, taken at {}, is confirmed by all replicas", w.value, w.slot, w.at));
   const int tracked = world_.TrackedIndex(w.slot);
   if (reigns_[tracked].node != w.node) Excuse(w, "confirmed to a primary that was replaced");
   if (moving_until_ms_[tracked] > world_.now()) Excuse(w, "confirmed while the slot moved");
@@ -180,8 +181,14 @@ void History::Claim(int node, const Claims& was, const Claims& is, How how) {
     Reign& reign = reigns_[i];
     const bool newly = !(was.slots >> i & 1);
     if (is.epoch <= reign.epoch && !(newly && is.epoch == reign.epoch && how == How::kOperator)) continue;
-    const bool replaced = !newly && reign.node >= 0 && reign.node != node && was.epoch < reign.epoch;
-    if (replaced && how == How::kOperator) world_.Count("slots taken back by an operator's doing");
+    const bool moving = moving_until_ms_[i] > world_.now();
+    const bool replaced = !newly && !moving && reign.node >= 0 && reign.node != node && was.epoch < reign.epoch;
+    if (replaced && how == How::kOperator) {
+      world_.Count("slots taken back by an operator's doing");
+      for (size_t number : confirmed_[i])
+        if (Write* w = Open(number); w != nullptr && !Holds(node, *w))
+          Excuse(*w, "an operator raised the epoch of a primary that was replaced");
+    }
     if (replaced && how == How::kCollision)
       world_.Violate(fmt::format("n{}, replaced by n{} with config epoch {}, takes slot {} back: an epoch collision "
                                  "raised its epoch from {} to {}",

@@ -83,6 +83,7 @@ void World::Follow(int node, const cluster::FollowPrimary& whom) {
     if (last == nullptr || last->shard_id != core(node).me().shard_id) s.synced = false;
   }
   s.following = true;
+  s.resting = false;
   s.primary = whom.id;
   s.primary_endpoint = whom.endpoint;
 }
@@ -112,6 +113,7 @@ void World::ReplicationStep(int node) {
     s.sync_at = -1;
     Count("full resyncs");
   }
+  if (s.resting) return;
   auto down = [&] {
     if (s.sync == Server::Sync::kReceiving) Count("full resyncs broken off");
     s.link_up = false;

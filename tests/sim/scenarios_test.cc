@@ -312,8 +312,6 @@ TEST_F(Scenario, ASlotIsNotGivenAwayBeforeTheTakersDiskKnows) {
   EXPECT_EQ(w.core(0).me().slot_count, 5461);
 }
 
-// 1. The disk of node 1 is full when it must save: it answers no ping. 2. Space returns, it talks to all again, but nobody
-// asks again while an answer is owed on a link that is open: it would stay suspected. (Seed 7.)
 // Both had the votes once: the first acknowledged a write that the second took away.
 TEST_F(Scenario, OfTwoReplicasAskedAtOnceOneTakesOver) {
   World& w = Cluster(3, 6);  // 3 and 6 are the replicas of 0
@@ -342,6 +340,8 @@ TEST_F(Scenario, FailoversThatCrossEachOtherWinEpochsOfTheirOwn) {
   Agreement();
 }
 
+// 1. The disk of node 1 is full when it must save: it answers no ping. 2. Space returns, it talks to all again, but nobody
+// asks again while an answer is owed on a link that is open: it would stay suspected. (Seed 7.)
 TEST_F(Scenario, ANodeThatSwallowedPingsIsAskedAgain) {
   World& w = Cluster();
   w.SetDisk(1, true, false, 0);
@@ -350,6 +350,81 @@ TEST_F(Scenario, ANodeThatSwallowedPingsIsAskedAgain) {
   EXPECT_GT(Counted("messages withheld by a silenced node"), 0u);
   w.SetDisk(1, false, false, 0);
   Agreement();
+}
+
+// 1. The primary with the smallest id is cut off; an operator raises its epoch there, and another's to the same on the other
+// side. 2. Its replica is elected with a greater one. 3. Healed, it hears of the collision first: with an epoch greater than
+// its successor's it would take its slots back. (Seed 2499.)
+TEST_F(Scenario, APrimaryThatWasReplacedDoesNotReturnByAnEpochCollision) {
+  World& w = Cluster();
+  int cut_off = 0;
+  for (int n : {1, 2})
+    if (w.core(n).self() < w.core(cut_off).self()) cut_off = n;
+  w.Isolate(cut_off);
+  ASSERT_EQ(w.BumpEpoch(cut_off), "");
+  ASSERT_EQ(w.BumpEpoch((cut_off + 1) % 3), "");
+  ASSERT_EQ(w.core(cut_off).me().config_epoch, w.core((cut_off + 1) % 3).me().config_epoch);
+  ASSERT_TRUE(w.RunUntil(10 * kTimeout, [&] { return OwnsSlots(cut_off + 3); }));
+  w.Run(2 * kTimeout);
+  w.MendNetwork();
+  ASSERT_TRUE(Agreement());
+  EXPECT_TRUE(OwnsSlots(cut_off + 3));
+}
+
+// 1. Node 3 and its primary are ready for the planned failover; the primary loses power. 2. It comes back with less, and node
+// 3 begins to load that. 3. The failover's election, tried again, would be won with nothing. (Seed 4372.)
+TEST_F(Scenario, APlannedFailoverIsOffWhenThePrimaryCameBackWithLess) {
+  World& w = Cluster();
+  w.mutable_config().full_sync_ms = 100;
+  const auto unsynced = [&] { return w.server(0).log.size() > w.server(0).log_synced + 3; };
+  ASSERT_TRUE(w.RunUntil(10 * kTimeout, unsynced));
+  for (int n : {1, 2}) w.Crash(n, World::Death::kProcess);  // no votes yet
+  ASSERT_EQ(w.Failover(3, FailoverMode::kPlain), "");
+  w.Run(150);
+  ASSERT_TRUE(unsynced());
+  w.Crash(0, World::Death::kPower);
+  for (int n : {0, 1, 2}) w.Restart(n);
+  ASSERT_TRUE(w.RunUntil(2000, [&] { return w.server(3).sync == Server::Sync::kReceiving; }));
+  w.mutable_config().full_sync_ms = 600000;  // the load lasts
+  ASSERT_TRUE(w.RunUntil(kTimeout, [&] { return w.server(3).sync == Server::Sync::kLoading; }));
+  w.Run(4 * kTimeout);
+  EXPECT_FALSE(OwnsSlots(3));
+}
+
+// 1. TAKEOVER while the disk is full: the promotion is decided, and waits. 2. What the replica is to reign with must not
+// change meanwhile: its primary would send it another history. (Seeds 6686 and 9422.)
+TEST_F(Scenario, APromotionThatWaitsForTheDiskKeepsItsData) {
+  World& w = Cluster();
+  w.SetDisk(3, true, false, 0);
+  ASSERT_EQ(w.Failover(3, FailoverMode::kTakeover), "not on disk yet");
+  const size_t held = w.server(3).log.size();
+  const size_t written = w.server(0).log.size();
+  ASSERT_TRUE(w.RunUntil(5 * kTimeout, [&] { return w.server(0).log.size() > written + 10; }));
+  EXPECT_EQ(w.server(3).log.size(), held);
+  w.SetDisk(3, false, false, 0);
+  ASSERT_TRUE(Agreement());
+  EXPECT_TRUE(OwnsSlots(3));
+}
+
+// 1. A slot and its keys are at the target, which knows it; the giver does not yet. 2. The giver gets a greater epoch. 3. Its
+// claim would win, and the target drop the only copy of the keys. (Seeds 1707 and 8487.)
+TEST_F(Scenario, ASlotThatWasMovedIsNotLostToTheGiversNewEpoch) {
+  World& w = Cluster(3, 3, 1);
+  const Slot slot = w.tracked_slots()[0];
+  int giver = 0;
+  while (!w.core(giver).me().slots.test(slot)) ++giver;
+  w.Block(6, giver);               // it hears of the move late
+  w.Reshard({slot}, giver, 6, 4);  // up to SETSLOT NODE at the target
+  ASSERT_TRUE(w.RunUntil(10000, [&] { return !w.ReshardRunning(); }));
+  const size_t keys = w.server(6).data.at(slot).size();
+  ASSERT_GT(keys, 0u);
+  ASSERT_EQ(w.BumpEpoch(giver), "");
+  w.Run(kTimeout);
+  w.MendNetwork();
+  w.SettleOpenSlots();
+  ASSERT_TRUE(Agreement());
+  EXPECT_TRUE(w.core(6).me().slots.test(slot));
+  EXPECT_GE(w.server(6).data.at(slot).size(), keys);
 }
 
 }  // namespace

@@ -320,10 +320,15 @@ void World::CarryOutOne(int node, cluster::Effect& effect) {
                  [&](cluster::SaveState&) { SaveInBackground(node); },
                  [&](cluster::DropKeysInSlots& e) { DropKeys(node, e.slots); },
                  [&](cluster::FollowPrimary& e) { Follow(node, e); },
+                 [&](cluster::StopFollowing&) {
+                   s.resting = true;
+                   s.link_up = false;
+                   if (s.sync == Server::Sync::kReceiving) s.sync = Server::Sync::kNone;
+                 },
                  [&](cluster::BecomePrimary&) {
                    Trace(node, "becomes primary");
                    if (s.sync == Server::Sync::kLoading) Count("loads of a dataset broken off");
-                   s.following = s.link_up = false;
+                   s.resting = s.following = s.link_up = false;
                    s.sync = Server::Sync::kNone;
                  },
                  [&](cluster::EmptyDataset&) {

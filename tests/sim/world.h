@@ -114,6 +114,7 @@ struct Server {
   NodeId last_primary;               // whose replica it is or last was while alive; none as primary
   // replication
   bool following = false;
+  bool resting = false;  // takes nothing more from its primary
   NodeId primary;
   cluster::Endpoint primary_endpoint;
   bool link_up = false;
