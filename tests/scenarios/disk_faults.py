@@ -10,6 +10,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from support.cluster import node_id
 from support.process import Server, temporary_directory
 from support.resp import Error
 from support.scenario import Skip, case, contains, equal, main
@@ -221,6 +222,30 @@ def volume_disappears(options):
         assert isinstance(client("BGSAVE"), Error)
         assert isinstance(client("INFO"), bytes)
         assert other.running()
+
+
+@case
+def a_promotion_waits_for_the_disk(options):
+    """It is decided, and not to be forgotten. Until the disk has it, the replica keeps what it is to reign with."""
+    cluster = {"cluster_enabled": "yes", "cluster_node_timeout": 2000, "repl_diskless_sync_delay": 0}
+    primary, replica = (Server(options.server, **cluster).start() for _ in range(2))
+    nodes_conf = os.path.join(replica.directory, "nodes.conf")
+    primary.call("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+    replica.call("CLUSTER", "MEET", "127.0.0.1", primary.port)
+    with primary.client() as writer, replica.client() as client:
+        eventually(lambda: client("CLUSTER", "REPLICATE", node_id(primary)) == b"OK", 20)
+        eventually(lambda: writer("SET", "k", "1") == b"OK" and writer("WAIT", 1, 100) == 1, 20)
+        os.remove(nodes_conf)
+        os.mkdir(nodes_conf)  # nothing can be put in its place
+        contains(client("CLUSTER", "FAILOVER", "TAKEOVER"), b"not on disk yet")
+        equal(client.info("replication")["master_link_status"], "down")
+        writer.ok("SET", "k", "2")
+        writer.ok("FLUSHALL")
+        equal(writer("WAIT", 1, 1500), 0)  # longer than the pause before a new attempt
+        os.rmdir(nodes_conf)
+        eventually(lambda: client.info("replication")["role"] == "master", 10, "the promotion took place")
+        eventually(lambda: client("GET", "k") == b"1", 10, "with the data of its time")
+        eventually(lambda: writer.info("replication")["role"] == "slave", 20, "the primary gives way")
 
 
 def damaged(chance, contents):

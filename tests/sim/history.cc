@@ -180,6 +180,10 @@ void History::Claim(int node, const Claims& was, const Claims& is, How how) {
     if (!(is.slots >> i & 1)) continue;
     Reign& reign = reigns_[i];
     const bool newly = !(was.slots >> i & 1);
+    if (newly && how == How::kTakeover) {
+      Millis& until = moving_until_ms_[i];
+      until = std::max(until, world_.now() + kTakeoverSettles * world_.config().options.node_timeout_ms);
+    }
     if (is.epoch <= reign.epoch && !(newly && is.epoch == reign.epoch && how == How::kOperator)) continue;
     const bool moving = moving_until_ms_[i] > world_.now();
     const bool replaced = !newly && !moving && reign.node >= 0 && reign.node != node && was.epoch < reign.epoch;
@@ -195,9 +199,6 @@ void History::Claim(int node, const Claims& was, const Claims& is, How how) {
                                  node, reign.node, reign.epoch, world_.tracked_slots()[static_cast<size_t>(i)], was.epoch,
                                  is.epoch));
     reign = {node, is.epoch, how};
-    if (how != How::kTakeover) continue;
-    Millis& until = moving_until_ms_[i];
-    until = std::max(until, world_.now() + kTakeoverSettles * world_.config().options.node_timeout_ms);
   }
 }
 
