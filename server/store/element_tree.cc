@@ -179,6 +179,14 @@ void ElementTree::DescendByKey(Path& path, uint64_t key) const {
   path.leaf = static_cast<Leaf*>(node);
 }
 
+uint64_t ElementTree::KeyBehind(const Path& path) {
+  for (int i = path.depth - 1; i >= 0; --i) {
+    const auto [inner, index] = path.steps[i];
+    if (index + 1 < inner->count) return inner->children()[index + 1].key;
+  }
+  return 0;
+}
+
 const uint8_t* ElementTree::FirstElement(const Node* node) {
   while (node->level > 0) node = static_cast<const Inner*>(node)->children()[0].node;
   return static_cast<const Leaf*>(node)->data();
@@ -513,17 +521,38 @@ uint64_t ElementTree::EraseSubtree(const Cursor& at, uint64_t count) {
 }
 
 void ElementTree::EraseBytes(Path& path, uint32_t offset, uint32_t length, uint32_t count) {
-  if (count == path.leaf->count) {
-    Own(path, OwnLeaf::kNo);
-    Adjust(path, path.depth, -static_cast<int64_t>(count), 0);
-    RemoveChild(path, path.depth);
-    ShrinkRoot();
-    return;
-  }
+  if (count == path.leaf->count) return RemoveLeaf(path);
   Own(path, OwnLeaf::kYes);
   uint8_t* place = path.leaf->data() + offset;
   memmove(place, place + length, path.leaf->used - offset - length);
-  path.leaf->used -= length;
+  Shortened(path, length, count);
+}
+
+void ElementTree::EraseElements(Path& path, std::vector<uint32_t>& offsets) {
+  if (offsets.size() == path.leaf->count) return RemoveLeaf(path);
+  Own(path, OwnLeaf::kYes);
+  std::sort(offsets.begin(), offsets.end());
+  uint8_t* const data = path.leaf->data();
+  uint8_t* to = data + offsets[0];
+  for (size_t i = 0; i < offsets.size(); ++i) {
+    const uint8_t* const from = Skip(data + offsets[i]);
+    const uint8_t* const end = data + (i + 1 < offsets.size() ? offsets[i + 1] : path.leaf->used);
+    memmove(to, from, static_cast<size_t>(end - from));
+    to += end - from;
+  }
+  Shortened(path, path.leaf->used - static_cast<uint32_t>(to - data), static_cast<uint32_t>(offsets.size()));
+}
+
+void ElementTree::RemoveLeaf(Path& path) {
+  Own(path, OwnLeaf::kNo);
+  Adjust(path, path.depth, -static_cast<int64_t>(path.leaf->count), 0);
+  RemoveChild(path, path.depth);
+  ShrinkRoot();
+}
+
+// The leaf has lost so much, and its bytes are together again.
+void ElementTree::Shortened(Path& path, uint32_t bytes, uint32_t count) {
+  path.leaf->used -= bytes;
   path.leaf->count -= count;
   Adjust(path, path.depth, -static_cast<int64_t>(count), 0);
   Fit(path, path.leaf->used);

@@ -16,6 +16,7 @@
 // Cursors are views of one tree and valid until its next change.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -129,6 +130,10 @@ class ElementTree {
   void Erase(const Cursor& at);
   // Leaf by leaf: O(log n) and the leaves concerned.
   void EraseRange(uint64_t rank, uint64_t count);
+  // kHash: for each i < count, of the elements near key(i) the one that rate(i, element) rates highest, as FindBest would
+  // find them one by one. The keys ascend, so that every leaf is changed once; each element must be there.
+  template <typename Key, typename Rate>
+  void EraseBest(size_t count, Key key, Rate rate);
 
   // Aborts when counts, bounds or sizes contradict each other; for tests.
   void CheckInvariants() const;
@@ -189,6 +194,10 @@ class ElementTree {
   void Adjust(Path& path, int levels, int64_t count_delta, int64_t bytes_delta);
   uint64_t EraseSubtree(const Cursor& at, uint64_t count);
   void EraseBytes(Path& path, uint32_t offset, uint32_t length, uint32_t count);
+  void EraseElements(Path& path, std::vector<uint32_t>& offsets);
+  void RemoveLeaf(Path& path);
+  void Shortened(Path& path, uint32_t bytes, uint32_t count);
+  static uint64_t KeyBehind(const Path& path);  // where the next leaf begins; 0 = there is none
   void SplitLeaf(Path& path);
   void SplitLeafByHash(Path& path);
   void AddSibling(Path& path, int level, Node* sibling, uint64_t key, bool after);
@@ -364,11 +373,34 @@ uint64_t ElementTree::ScanLeaf(uint64_t position, Visit visit) const {
   for (const uint8_t *p = path.leaf->data(), *end = p + path.leaf->used; p < end; p = Skip(p)) {
     if (position == 0 || !limited_ || KeyOf(p) >= position) visit(p);
   }
-  for (int i = path.depth - 1; i >= 0; --i) {
-    const auto [inner, index] = path.steps[i];
-    if (index + 1 < inner->count) return inner->children()[index + 1].key;
+  return KeyBehind(path);
+}
+
+template <typename Key, typename Rate>
+void ElementTree::EraseBest(size_t count, Key key, Rate rate) {
+  std::vector<uint32_t> found;
+  for (size_t i = 0; i < count;) {
+    STORE_CHECK(root_ != nullptr);
+    Path path;
+    DescendByKey(path, key(i));
+    const uint64_t behind = KeyBehind(path);
+    const uint8_t* const data = path.leaf->data();
+    found.clear();
+    for (; i < count && (behind == 0 || key(i) < behind); ++i) {
+      size_t best = 0;
+      uint32_t offset = 0;
+      for (const uint8_t *p = data, *end = data + path.leaf->used; p < end; p = Skip(p)) {
+        const size_t rating = rate(i, p);
+        const auto at = static_cast<uint32_t>(p - data);
+        if (rating <= best || std::find(found.begin(), found.end(), at) != found.end()) continue;
+        best = rating;
+        offset = at;
+      }
+      STORE_CHECK(best > 0);
+      found.push_back(offset);
+    }
+    EraseElements(path, found);
   }
-  return 0;
 }
 
 }  // namespace tessera::store

@@ -273,11 +273,28 @@ std::string_view SortedSet::LocatorOfNew(double score, std::string_view member, 
   return *ties > kTiesMax + 1 ? Locator(score, member) : std::string_view();
 }
 
-void SortedSet::EraseFromIndex(uint32_t hash, const uint8_t* element) {
-  IntScratch scratch;
-  const auto found = FindInIndex(hash, ScoreOf(element), MemberText(element, scratch));
-  STORE_CHECK(found.valid());
-  index_->Erase(found);
+void SortedSet::EraseFromIndex(ElementTree::Cursor& at, uint64_t count) {
+  struct Member {
+    uint32_t hash;
+    double score;
+    const uint8_t* element;
+  };
+  std::vector<Member> members;
+  members.reserve(count);
+  for (; members.size() < count; at.Next())
+    members.push_back({HashOf(PackedMember(at.element())), ScoreOf(at.element()), at.element()});
+  std::sort(members.begin(), members.end(), [](const Member& a, const Member& b) { return a.hash < b.hash; });
+  index_->EraseBest(
+      members.size(), [&](size_t i) { return uint64_t{members[i].hash} << 32; },
+      [&](size_t i, const uint8_t* element) -> size_t {
+        const Member& member = members[i];
+        if (UnpackInteger(element) != static_cast<int32_t>(member.hash)) return 0;
+        const Indexed candidate(element);
+        if (candidate.score != member.score) return 0;
+        IntScratch scratch;
+        const std::string_view locator = candidate.locator;
+        return locator.empty() || MemberText(member.element, scratch).starts_with(locator) ? 1 + locator.size() : 0;
+      });
 }
 
 // ---- changing
@@ -350,16 +367,13 @@ void SortedSet::EraseRange(RankRange range) {
   range.last = std::min(range.last, sorted_.count());
   if (range.empty()) return;
   if (index_ != nullptr) {
-    // In the index's order, some at a time: at random, each would miss the cache.
-    constexpr uint64_t kTogether = 1 << 16;
-    std::vector<std::pair<uint32_t, const uint8_t*>> by_hash;
+    // Many at a time, so that every leaf of the index is changed once.
+    constexpr uint64_t kTogether = 1 << 20;
     auto at = sorted_.At(range.first);
-    for (uint64_t left = range.count(); left > 0; left -= by_hash.size()) {
-      by_hash.clear();
-      for (; by_hash.size() < std::min(left, kTogether); at.Next())
-        by_hash.emplace_back(HashOf(PackedMember(at.element())), at.element());
-      std::sort(by_hash.begin(), by_hash.end());
-      for (const auto& [hash, element] : by_hash) EraseFromIndex(hash, element);
+    for (uint64_t left = range.count(); left > 0;) {
+      const uint64_t some = std::min(left, kTogether);
+      EraseFromIndex(at, some);
+      left -= some;
     }
   }
   sorted_.EraseRange(range.first, range.count());

@@ -130,7 +130,7 @@ class SortedSet final : public Object {
   std::string_view Locator(double score, std::string_view member) const;
   std::string_view LocatorOfNew(double score, std::string_view member, Tied tied, uint64_t* ties) const;
   void GiveLocators(double score);
-  void EraseFromIndex(uint32_t hash, const uint8_t* element);
+  void EraseFromIndex(ElementTree::Cursor& at, uint64_t count);  // of `sorted_`, from there on
   template <typename Visit>
   void VisitIndexed(const uint8_t* index_element, Visit& visit) const;
 
