@@ -2,16 +2,17 @@
 
 namespace tessera::persistence {
 
-Status ReplaceFile(FileSystem& file_system, const std::string& path, std::string_view contents) {
-  Result<AtomicFile> file = AtomicFile::Create(file_system, path, path + ".tmp");
+Status ReplaceFile(FileSystem& file_system, const std::string& path, std::string_view contents,
+                   OpenMode mode) {
+  Result<AtomicFile> file = AtomicFile::Create(file_system, path, path + ".tmp", mode);
   if (!file.ok()) return file.status();
   if (Status status = file->Append(contents); !status.ok()) return status;
   return file->Commit();
 }
 
 Result<AtomicFile> AtomicFile::Create(FileSystem& file_system, const std::string& path,
-                                      const std::string& temporary_path) {
-  Result<std::unique_ptr<File>> file = file_system.Open(temporary_path, OpenMode::kCreate);
+                                      const std::string& temporary_path, OpenMode mode) {
+  Result<std::unique_ptr<File>> file = file_system.Open(temporary_path, mode);
   if (!file.ok()) return file.status();
   return AtomicFile(file_system, path, temporary_path, std::move(*file));
 }

@@ -12,13 +12,15 @@ namespace tessera::persistence {
 
 // For contents that fit in memory. The temporary file is `path` + ".tmp". When only the last step (syncing the
 // directory) fails, the new contents are in place but may be gone after a power cut.
-Status ReplaceFile(FileSystem& file_system, const std::string& path, std::string_view contents);
+Status ReplaceFile(FileSystem& file_system, const std::string& path, std::string_view contents,
+                   OpenMode mode = OpenMode::kCreate);
 
 // For contents written in pieces (RDB). Without Commit the destructor removes the temporary file.
 class AtomicFile {
  public:
   // `temporary_path` must be in the same directory as `path` and not be in use.
-  static Result<AtomicFile> Create(FileSystem& file_system, const std::string& path, const std::string& temporary_path);
+  static Result<AtomicFile> Create(FileSystem& file_system, const std::string& path, const std::string& temporary_path,
+                                   OpenMode mode = OpenMode::kCreate);
   AtomicFile(AtomicFile&&) = default;
   AtomicFile& operator=(AtomicFile&&) = delete;
   ~AtomicFile();

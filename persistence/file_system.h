@@ -16,9 +16,10 @@
 namespace tessera::persistence {
 
 enum class OpenMode {
-  kRead,    // must exist
-  kCreate,  // created, or emptied when it exists; writable
-  kAppend,  // created when missing; writes go to the end
+  kRead,          // must exist
+  kCreate,        // created, or emptied when it exists; writable
+  kCreateSecret,  // the same, for the eyes of its owner only
+  kAppend,        // created when missing; writes go to the end
 };
 
 // An open file, closed by its destructor.

@@ -107,11 +107,15 @@ class PosixLock final : public FileLock {
 Result<std::unique_ptr<File>> PosixFileSystem::Open(const std::string& path, OpenMode mode) {
   int flags = O_RDONLY;
   // O_APPEND also for new files: the position of a write is the end, whatever a truncation did.
-  if (mode == OpenMode::kCreate) flags = O_RDWR | O_CREAT | O_TRUNC | O_APPEND;
+  const bool secret = mode == OpenMode::kCreateSecret;
+  if (mode == OpenMode::kCreate || secret) flags = O_RDWR | O_CREAT | O_TRUNC | O_APPEND;
   if (mode == OpenMode::kAppend) flags = O_RDWR | O_CREAT | O_APPEND;
   int number = OpenRetrying(path, flags);
   if (number < 0) return Status::FromErrno(errno, mode == OpenMode::kRead ? "open" : "open for writing", path);
-  return std::unique_ptr<File>(std::make_unique<PosixFile>(number, path));
+  auto file = std::make_unique<PosixFile>(number, path);
+  // Before anything is in it, also when it was there already. Some volumes know no modes; those who mount them know that.
+  if (secret) (void)!fchmod(number, S_IRUSR | S_IWUSR);
+  return std::unique_ptr<File>(std::move(file));
 }
 
 Status PosixFileSystem::SyncDirectory(const std::string& directory) {

@@ -1,7 +1,5 @@
 // What the shell does so that nodes are found again: this node's own address at the start, the seeds, and the file with
 // the cluster's secret.
-#include <sys/stat.h>
-
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -73,16 +71,16 @@ void ClusterShell::LoadSecret() {
   std::string text = fmt::format("tessera-cluster-secret 1\nsecret {} ", loop_.now().unix_ms);
   for (int i = 0; i < 16; ++i) text += fmt::format("{:02x}", device() & 0xff);
   core_->LoadSecret(text + "\n");
-  if (auto status = persistence::ReplaceFile(files_, path, core_->SecretText()); !status.ok())
+  if (auto status = persistence::ReplaceFile(files_, path, core_->SecretText(), persistence::OpenMode::kCreateSecret);
+      !status.ok())
     log::Warning("Cannot write the cluster's secret: {}", status.text());
-  chmod(path.c_str(), S_IRUSR | S_IWUSR);
 }
 
 void ClusterShell::SaveSecret() {
   saver_.Run(
       [&files = files_, path = SecretPath(), text = core_->SecretText()] {
         // What cannot be written now is written with the next change; until then it is known in memory.
-        if (persistence::ReplaceFile(files, path, text).ok()) chmod(path.c_str(), S_IRUSR | S_IWUSR);
+        (void)persistence::ReplaceFile(files, path, text, persistence::OpenMode::kCreateSecret).ok();
       },
       [] {});
 }

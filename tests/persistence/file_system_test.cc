@@ -83,6 +83,15 @@ TEST_P(AnyFileSystem, RenamesReplacesRemovesAndLists) {
   EXPECT_TRUE(file_system_->List(Path("d"))->empty());
 }
 
+TEST_P(AnyFileSystem, HidesWhatIsSecret) {
+  ASSERT_TRUE(ReplaceFile(*file_system_, Path("f"), "known").ok());
+  ASSERT_TRUE(ReplaceFile(*file_system_, Path("f"), "secret", OpenMode::kCreateSecret).ok());
+  EXPECT_EQ(Contents("f"), "secret");
+  if (!GetParam()) return;
+  using std::filesystem::perms;
+  EXPECT_EQ(std::filesystem::status(Path("f")).permissions(), perms::owner_read | perms::owner_write);
+}
+
 TEST_P(AnyFileSystem, ReportsErrorsWithNumberAndPath) {
   Status missing = file_system_->Open(Path("none"), OpenMode::kRead).status();
   EXPECT_EQ(missing.code(), ENOENT);

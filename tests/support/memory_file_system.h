@@ -32,7 +32,7 @@ class MemoryFileSystem final : public FileSystem {
     std::lock_guard guard(mutex_);
     auto found = files_.find(path);
     if (found != files_.end()) {
-      if (mode == OpenMode::kCreate) found->second->current.clear();
+      if (mode == OpenMode::kCreate || mode == OpenMode::kCreateSecret) found->second->current.clear();
       return Handle(found->second, path);
     }
     if (mode == OpenMode::kRead || !directories_.contains(DirectoryOf(path))) {
