@@ -82,22 +82,27 @@ inline int64_t UnpackInteger(const uint8_t* p) {
   return static_cast<int64_t>(raw << spare) >> spare;
 }
 
+// Of a value that is known to be an integer or a double.
+inline double UnpackNumber(const uint8_t* p) {
+  const uint8_t head = *p;
+  if (head == kPackedDouble) {
+    double number;
+    memcpy(&number, p + 1, sizeof(number));
+    return number;
+  }
+  if (head < 0xe8) return static_cast<double>(UnpackInteger(p));
+  int32_t decimals;
+  memcpy(&decimals, p + 1, sizeof(decimals));
+  return decimals / kPackedDecimalUnits[head - kPackedDouble - 1];
+}
+
 inline Unpacked Unpack(const uint8_t* p) {
   const uint8_t head = *p;
   const auto* bytes = reinterpret_cast<const char*>(p);
   if (head < 0x80) return {.text = {bytes + 1, head}};
   if (head < 0xc0) return {.text = {bytes + 2, static_cast<size_t>((head & 0x3f) << 8 | p[1])}};
   if (head < 0xe8) return {.form = Unpacked::Form::kInteger, .integer = UnpackInteger(p)};
-  if (head == kPackedDouble) {
-    double number;
-    memcpy(&number, p + 1, sizeof(number));
-    return {.form = Unpacked::Form::kDouble, .number = number};
-  }
-  if (head <= kPackedDecimalMax) {
-    int32_t decimals;
-    memcpy(&decimals, p + 1, sizeof(decimals));
-    return {.form = Unpacked::Form::kDouble, .number = decimals / kPackedDecimalUnits[head - kPackedDouble - 1]};
-  }
+  if (head <= kPackedDecimalMax) return {.form = Unpacked::Form::kDouble, .number = UnpackNumber(p)};
   uint32_t length;
   memcpy(&length, p + 1, sizeof(length));
   return {.text = {bytes + 5, length}};

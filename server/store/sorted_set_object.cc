@@ -44,8 +44,8 @@ void AppendMember(const Unpacked& member, PackBuffer* out) {
 struct Indexed {
   explicit Indexed(const uint8_t* element) {
     const uint8_t* const score_at = SkipPacked(element);
-    hash = static_cast<uint32_t>(Unpack(element).integer);
-    score = Unpack(score_at).AsDouble();
+    hash = static_cast<uint32_t>(UnpackInteger(element));
+    score = UnpackNumber(score_at);
     locator = Unpack(SkipPacked(score_at)).text;
   }
   uint32_t hash;

@@ -60,7 +60,7 @@ class SortedSet final : public Object {
   // ---- reading
   // All elements, in order. Scores are never NaN.
   const ElementTree& elements() const { return sorted_; }
-  static double ScoreOf(const uint8_t* element) { return Unpack(element).AsDouble(); }
+  static double ScoreOf(const uint8_t* element) { return UnpackNumber(element); }
   static Unpacked MemberOf(const uint8_t* element) { return Unpack(SkipPacked(element)); }
 
   std::optional<double> Score(std::string_view member) const;
@@ -108,7 +108,7 @@ class SortedSet final : public Object {
   // The order keys of its trees.
   static uint64_t SortedKey(const uint8_t* element) { return OrderKey(ScoreOf(element)); }
   static uint64_t IndexKey(const uint8_t* element) {
-    return static_cast<uint64_t>(static_cast<uint32_t>(Unpack(element).integer)) << 32;
+    return static_cast<uint64_t>(static_cast<uint32_t>(UnpackInteger(element))) << 32;
   }
 
  private:
