@@ -1,21 +1,26 @@
-// RDB and AOF as the server drives them: loading at start, save points, BGSAVE and AOF rewriting without fork, the AOF
-// fed from the propagation stream and synced by policy. File formats and the order of file changes are in persistence/.
-// Loop thread, with a DiskThread for what blocks.
+// What survives the process: loading at start, RDB files by save points, BGSAVE (without fork) and SAVE, and what these
+// have in common with the append-only file (append_only_file.h): nothing is written from half a dataset, and a disk
+// that fails refuses writes. File formats and the order of file changes are in persistence/.
+// Loop thread, with a DiskThread for what blocks. Errors are texts for the log or the client; the files in force stay.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
-#include <string_view>
+#include <utility>
 
 #include "persistence/file_system.h"
+#include "persistence/recovery.h"
+#include "server/durability/append_only_file.h"
 #include "server/net/reply_gate.h"
 #include "server/replication/stream.h"
 #include "server/services.h"
 
 namespace tessera {
 
+class BackgroundSave;
+class DatasetApplier;
 class DiskThread;
 class EventLoop;
 
@@ -23,17 +28,17 @@ class EventLoop;
 // checks see the failure.
 inline constexpr uint64_t kNeedsDisk = 1ull << 60;
 
-class Durability : public StreamSink {
+class Durability {
  public:
   Durability(EventLoop& loop, DiskThread& disk, persistence::FileSystem& files, Services& services,
              ReplicationStream& stream);
-  ~Durability() override;
+  ~Durability();
 
   // ---- start
   // Loads what the directory holds, in slices while the loop answers LOADING; logs progress. Empty = done, otherwise
   // the reason why the start must stop (file, offset, what to do).
   std::string LoadAtStart();
-  bool loading() const;
+  bool loading() const { return loader_ != nullptr; }
   // DEBUG RELOAD and LOADAOF: the dataset makes room for what a file holds, or is overlaid with it. Blocks. Empty = done.
   enum class Source : uint8_t { kRdb, kAof };
   enum class Room : uint8_t { kFlush, kOverlay };
@@ -44,19 +49,17 @@ class Durability : public StreamSink {
   // ---- the turn
   // End of turn, before replies are flushed: writes the AOF buffer to the file and asks for a sync as appendfsync says.
   void EndOfTurn();
-  ReplyGate& gate();
+  ReplyGate& gate() { return aof_.gate(); }
   // For WAITAOF. Log offset of everything that is logged up to now; whether the log is on disk up to there, base included.
-  uint64_t LoggedUpTo() const;
-  bool IsSynced(uint64_t logged) const;
+  uint64_t LoggedUpTo() const { return aof_.LoggedUpTo(); }
+  bool IsSynced(uint64_t logged) const { return aof_.IsSynced(logged); }
   // Up to which offset of the stream the log is known to be on disk; -1 without a complete AOF.
-  int64_t SyncedStreamOffset() const;
+  int64_t SyncedStreamOffset() const { return aof_.SyncedStreamOffset(); }
   // Called when gate().synced moved.
-  void OnSynced(std::function<void()> hook);
-  void OnStream(std::string_view bytes, int64_t offset) override;
-  void OnLocal(std::string_view bytes) override { OnStream(bytes, 0); }
-  void Cron();             // every 100 ms: save points, everysec, automatic rewriting
+  void OnSynced(std::function<void()> hook) { aof_.OnSynced(std::move(hook)); }
+  void Cron();  // every 100 ms: save points, everysec, automatic rewriting
   // Gathered for the AOF and not written yet.
-  size_t aof_buffer_bytes() const;
+  size_t aof_buffer_bytes() const { return aof_.buffered(); }
   // Why writes are refused now (MISCONF ...), or empty.
   std::string WriteRefusal() const;
 
@@ -69,7 +72,7 @@ class Durability : public StreamSink {
   Started StartRewrite();
   // CONFIG SET appendonly.
   std::string SetAppendOnly(bool on);
-  void SyncPolicyChanged();  // CONFIG SET appendfsync
+  void SyncPolicyChanged() { aof_.SyncPolicyChanged(); }  // CONFIG SET appendfsync
   // SHUTDOWN: stops background work, saves if asked, flushes and syncs the AOF. Empty = all is on disk.
   std::string FinishForShutdown(bool save_rdb);
 
@@ -78,7 +81,7 @@ class Durability : public StreamSink {
   // ... the primary's dataset is complete in its place (the AOF starts over from a new base), or we become a primary.
   void DatasetReplaced();
 
-  struct Figures {  // INFO persistence
+  struct Figures : AppendOnlyFile::Figures {  // INFO persistence
     bool loading = false, async_loading = false;
     int64_t loading_start_s = 0;
     uint64_t loading_total_bytes = 0, loading_loaded_bytes = 0;
@@ -89,22 +92,38 @@ class Durability : public StreamSink {
     int64_t last_bgsave_time_s = -1, current_bgsave_time_s = -1;
     uint64_t saves = 0;
     uint64_t last_load_keys_expired = 0, last_load_keys_loaded = 0;
-    bool aof_enabled = false, aof_rewrite_in_progress = false, aof_rewrite_scheduled = false;
-    int64_t aof_last_rewrite_time_s = -1, aof_current_rewrite_time_s = -1;
-    bool aof_last_bgrewrite_ok = true, aof_last_write_ok = true;
-    uint64_t aof_rewrites_failed_in_a_row = 0;
-    uint64_t aof_rewrites = 0, aof_current_size = 0, aof_base_size = 0, aof_buffer_length = 0;
-    bool aof_pending_rewrite = false;
-    uint64_t aof_pending_bio_fsync = 0, aof_delayed_fsync = 0;
-    // What snapshots hold in memory: of the running ones, at most until now; of the last ones at most.
-    uint64_t held_bytes = 0, held_bytes_max = 0, rdb_last_held_bytes = 0, aof_last_held_bytes = 0;
+    // What snapshots hold in memory: the running ones, these at most until now, the last RDB file at most.
+    uint64_t held_bytes = 0, held_bytes_max = 0, rdb_last_held_bytes = 0;
     uint64_t snapshot_keys_processed = 0, snapshot_keys_total = 0;  // of the running snapshot
   };
   Figures figures() const;
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  // Half a dataset, from our files or our primary's image: nothing must be written from it.
+  bool dataset_incomplete() const;
+  persistence::RecoveryOptions RecoveryOptionsNow() const;
+  bool Work();
+  void SaveIfDue();
+  void SaveEnded(const persistence::Status& status);
+  int64_t now_s() const;
+
+  EventLoop& loop_;
+  DiskThread& disk_;
+  persistence::FileSystem& files_;
+  Services& services_;
+  const config::Config& config_;
+  ReplicationStream& stream_;
+
+  AppendOnlyFile aof_;
+  std::unique_ptr<DatasetApplier> loader_;
+  bool load_busy_ = false;
+  bool discarded_ = false;  // for a primary's dataset that has not taken its place yet
+
+  std::unique_ptr<BackgroundSave> save_;  // BGSAVE under way
+  uint64_t dirty_at_last_save_ = 0, dirty_at_save_start_ = 0;
+  int64_t last_save_try_s_ = 0, save_started_s_ = 0;
+  uint64_t saves_started_ = 0;
+  Figures figures_;  // of what has ended
 };
 
 }  // namespace tessera
