@@ -2,6 +2,11 @@
 #include "cluster/core_impl.h"
 
 namespace tessera::cluster {
+namespace {
+
+constexpr int kInsistTimeouts = 2;
+
+}  // namespace
 
 void Core::Impl::LearnClaims(NodeView* claimant, Epoch epoch, const SlotSet& claimed) {
   if (claimant == me) return;
@@ -57,17 +62,24 @@ void Core::Impl::LearnClaims(NodeView* claimant, Epoch epoch, const SlotSet& cla
 }
 
 // Between the SETSLOT NODE of an operator here and the one at the giver, the giver (or a replica of it, elected meanwhile) may
-// come by a greater config epoch. Its claim would win, with none of the keys. Once for each move.
+// come by a greater config epoch. Its claim would win, with none of the keys. Once for each move, and never against this
+// node's own shard, which a giver without slots joins: who claims from there has been made its successor.
 bool Core::Impl::MovedHereFrom(Slot slot, const NodeView& claimant) {
-  auto moved = moved_here.find(slot);
-  if (moved == moved_here.end() || MayBeReplaced()) return false;
-  const NodeView* giver = Lookup(moved->second);
-  return claimant.id == moved->second || (giver != nullptr && giver->shard_id == claimant.shard_id);
+  auto found = moved_here.find(slot);
+  if (found == moved_here.end() || MayBeReplaced() || claimant.shard_id == me->shard_id) return false;
+  const Moved& moved = found->second;
+  if (now - moved.at_ms > options.node_timeout_ms * kInsistTimeouts) return false;
+  const NodeView* giver = Lookup(moved.giver);
+  return claimant.id == moved.giver || (giver != nullptr && giver->shard_id == claimant.shard_id);
 }
 
-void Core::Impl::LearnLettingGo(const NodeView& claimant, const SlotSet& claimed) {
-  std::erase_if(moved_here, [&](const auto& moved) {
-    return owner[moved.first] != me || (moved.second == claimant.id && !claimed.test(moved.first));
+void Core::Impl::ForgetMovesKnownTo(const NodeView& node, const SlotSet& claimed) {
+  std::erase_if(moved_here, [&](const auto& entry) {
+    const auto& [slot, moved] = entry;
+    if (owner[slot] != me || now - moved.at_ms > options.node_timeout_ms * kInsistTimeouts) return true;
+    if (IsReplica(node)) return node.id == moved.giver;
+    const NodeView* giver = Lookup(moved.giver);
+    return !claimed.test(slot) && (node.id == moved.giver || (giver != nullptr && giver->shard_id == node.shard_id));
   });
 }
 

@@ -54,8 +54,12 @@ struct Core::Impl {
   // Slots whose owner stopped claiming them while nobody else does: still routed to it, but anybody may claim them.
   SlotSet unclaimed;
 
-  // What an operator moved here, and from whom, until that one is heard to know it.
-  std::map<Slot, NodeId> moved_here;
+  // What an operator moved here a moment ago, and from whom, until that one is heard to know it. Not saved.
+  struct Moved {
+    NodeId giver;
+    Millis at_ms;
+  };
+  std::map<Slot, Moved> moved_here;
 
   struct Link {
     NodeView* node = nullptr;  // inbound: once the sender is known
@@ -282,7 +286,7 @@ struct Core::Impl {
   // ---- config_update.cc ----
   void LearnClaims(NodeView* owner_claiming, Epoch epoch, const SlotSet& claimed);
   bool MovedHereFrom(Slot slot, const NodeView& claimant);
-  void LearnLettingGo(const NodeView& claimant, const SlotSet& claimed);
+  void ForgetMovesKnownTo(const NodeView& node, const SlotSet& claimed);
   void LeaveSubReplication();
   void CorrectStaleClaims(const Received& r, NodeView* claimant);
   void ResolveEpochCollision(NodeView* other);

@@ -205,7 +205,7 @@ void Core::Impl::ReceiveGossipMessage(Received& r) {
 
   LearnRole(r);
   NodeView* claimant = IsPrimary(*r.sender) ? r.sender : PrimaryOf(*r.sender);
-  if (claimant == r.sender && !moved_here.empty()) LearnLettingGo(*r.sender, h.slots);
+  if (!moved_here.empty()) ForgetMovesKnownTo(*r.sender, h.slots);
   if (claimant && claimant->slots != h.slots) {
     if (claimant == r.sender) LearnClaims(r.sender, h.config_epoch, h.slots);
     CorrectStaleClaims(r, claimant);

@@ -115,7 +115,7 @@ Core::Error Core::Impl::SetSlotNode(Slot slot, std::string_view id, size_t keys_
   }
   if (node == me && importing_from[slot]) {
     // Moved by hand, without an election: a new epoch makes the others believe it.
-    moved_here[slot] = importing_from[slot]->id;
+    moved_here[slot] = {.giver = importing_from[slot]->id, .at_ms = now};
     importing_from[slot] = nullptr;
     if (BumpConfigEpoch()) Say(Severity::kNotice, "configEpoch updated after importing slot {}", slot);
     BroadcastPong(PongTo::kEverybody);

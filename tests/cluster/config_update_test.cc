@@ -110,6 +110,36 @@ TEST(ConfigUpdate, InsistsOnceOnASlotThatWasMovedHere) {
   EXPECT_EQ(b.core->OwnerOf(6000)->id, Id('b'));
 }
 
+// The giver had no other slots: it is a replica here now, and is made this node's successor.
+TEST(ConfigUpdate, YieldsASlotThatWasMovedHereToAGiverThatBecameItsReplica) {
+  Bench b({{'a', "master", '-', 1, "0-5460"}, {'b', "master", '-', 2, "5461-16382"}, {'c', "master", '-', 3, "16383"}});
+  b.Settle();
+  Effects effects;
+  ASSERT_EQ(b.core->SetSlotImporting(b.now, 16383, IdText('c'), effects), "");
+  ASSERT_EQ(b.core->SetSlotNode(b.now, 16383, IdText('a'), 1, effects), "");
+  Message m = b.From('c');
+  m.header.primary = Id('a');
+  m.header.flags = kReplica;
+  m.header.slots = b.core->me().slots;
+  b.Deliver(m);
+  ASSERT_EQ(b.View('c').primary, Id('a'));
+  b.Deliver(Claim(b, 'c', 20, b.core->me().slots));
+  EXPECT_EQ(b.core->OwnerOf(16383)->id, Id('c'));
+  EXPECT_TRUE(b.core->me().is(kReplica));
+}
+
+TEST(ConfigUpdate, InsistsForAShortTimeOnly) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  Effects effects;
+  ASSERT_EQ(b.core->SetSlotImporting(b.now, 6000, IdText('b'), effects), "");
+  ASSERT_EQ(b.core->SetSlotNode(b.now, 6000, IdText('a'), 1, effects), "");
+  b.dead.insert('b');
+  for (int i = 0; i < 30; ++i) b.Run(100);
+  b.Deliver(Claim(b, 'b', 20, Slots(5461, 10922)));
+  EXPECT_EQ(b.core->OwnerOf(6000)->id, Id('b'));
+}
+
 TEST(ConfigUpdate, YieldsASlotThatWasMovedHereToAnotherShard) {
   Bench b(SixNodes('a'));
   b.Settle();

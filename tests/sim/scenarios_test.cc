@@ -406,6 +406,31 @@ TEST_F(Scenario, APromotionThatWaitsForTheDiskKeepsItsData) {
   EXPECT_TRUE(OwnsSlots(3));
 }
 
+// 1. Node 6 gives its only slot to node 0 and becomes its replica. 2. It, or another replica of node 0, takes over as planned:
+// node 0 must not insist on the slot that was moved to it a moment ago.
+TEST_F(Scenario, AGiverWithoutSlotsTakesOverFromTheTaker) {
+  for (int successor : {6, 3}) {
+    World& w = Cluster(3, 3, 1);
+    const Slot slot = w.tracked_slots()[0];
+    int taker = 0;
+    while (!w.core(taker).me().slots.test(slot)) ++taker;
+    for (auto [from, to] : {std::pair(taker, 6), std::pair(6, taker)}) {
+      w.Reshard({slot}, from, to, 50);
+      ASSERT_TRUE(w.RunUntil(20000, [&] { return !w.ReshardRunning(); }));
+      ASSERT_TRUE(w.RunUntil(kTimeout, [&] { return w.core(to).me().slots.test(slot); }));
+    }
+    ASSERT_TRUE(w.RunUntil(kTimeout, [&] { return w.core(6).me().primary == w.core(taker).self(); }));
+    const int replica = successor == 6 ? 6 : taker + 3;
+    ASSERT_TRUE(w.RunUntil(5 * kTimeout, [&] { return w.server(replica).link_up; }));
+    ASSERT_EQ(w.Failover(replica, FailoverMode::kPlain), "");
+    ASSERT_TRUE(w.RunUntil(3 * kTimeout, [&] { return OwnsSlots(replica); }));
+    ASSERT_TRUE(Agreement());
+    EXPECT_TRUE(w.core(replica).me().slots.test(slot));
+    EXPECT_FALSE(OwnsSlots(taker));
+    w.history().CheckAtEnd();
+  }
+}
+
 // 1. A slot and its keys are at the target, which knows it; the giver does not yet. 2. The giver gets a greater epoch. 3. Its
 // claim would win, and the target drop the only copy of the keys. (Seeds 1707 and 8487.)
 TEST_F(Scenario, ASlotThatWasMovedIsNotLostToTheGiversNewEpoch) {
