@@ -449,6 +449,7 @@ void Database::TouchEntry(EntryRef entry) {
 }
 
 void Database::SetIdleSeconds(const KeyRef& key, uint64_t idle_seconds) {
+  if (keyspace_.access_policy_ == AccessPolicy::kLfu) return;
   const EntryRef entry = Peek(key);
   if (!entry) return;
   const uint64_t idle = std::min<uint64_t>(idle_seconds, Keyspace::kLruClockMask);
@@ -457,6 +458,7 @@ void Database::SetIdleSeconds(const KeyRef& key, uint64_t idle_seconds) {
 }
 
 void Database::SetFrequency(const KeyRef& key, uint8_t counter) {
+  if (keyspace_.access_policy_ != AccessPolicy::kLfu) return;
   const EntryRef entry = Peek(key);
   if (entry) StoreAccessBits(MutableBlock(entry), Keyspace::LfuMinutes(keyspace_.now_ms_) << 8 | counter);
 }

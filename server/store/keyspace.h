@@ -196,6 +196,7 @@ class Database {
   [[nodiscard]] bool CopyEntry(const KeyRef& from, Database& target, const KeyRef& to, MoveOptions options = {});
 
   // RESTORE IDLETIME and FREQ, RDB loading: not a change, observers are not told.
+  // Each under its own policy only: under the other the same bits would say something else.
   void SetIdleSeconds(const KeyRef& key, uint64_t idle_seconds);
   void SetFrequency(const KeyRef& key, uint8_t counter);
 
