@@ -79,8 +79,10 @@ bool History::Holds(int node, const Write& write) const {
 void History::Moving(cluster::Slot slot, Millis until) {
   const int tracked = world_.TrackedIndex(slot);
   if (tracked < 0) return;
-  Millis& end = moving_until_ms_[tracked];
-  end = std::max(end, until);
+  for (auto* ends : {&moving_until_ms_, &resharding_until_ms_}) {
+    Millis& end = (*ends)[tracked];
+    end = std::max(end, until);
+  }
   for (size_t number : confirmed_[tracked]) Excuse(writes_[number], "the slot was moved");
   confirmed_[tracked].clear();
 }
@@ -185,15 +187,15 @@ void History::Claim(int node, const Claims& was, const Claims& is, How how) {
       until = std::max(until, world_.now() + kTakeoverSettles * world_.config().options.node_timeout_ms);
     }
     if (is.epoch <= reign.epoch && !(newly && is.epoch == reign.epoch && how == How::kOperator)) continue;
-    const bool moving = moving_until_ms_[i] > world_.now();
-    const bool replaced = !newly && !moving && reign.node >= 0 && reign.node != node && was.epoch < reign.epoch;
+    const bool replaced = !newly && reign.node >= 0 && reign.node != node && was.epoch < reign.epoch;
     if (replaced && how == How::kOperator) {
       world_.Count("slots taken back by an operator's doing");
       for (size_t number : confirmed_[i])
         if (Write* w = Open(number); w != nullptr && !Holds(node, *w))
           Excuse(*w, "an operator raised the epoch of a primary that was replaced");
     }
-    if (replaced && how == How::kCollision)
+    // The taker of a slot insists on it against its giver: that is no collision.
+    if (replaced && how == How::kCollision && resharding_until_ms_[i] <= world_.now())
       world_.Violate(fmt::format("n{}, replaced by n{} with config epoch {}, takes slot {} back: an epoch collision "
                                  "raised its epoch from {} to {}",
                                  node, reign.node, reign.epoch, world_.tracked_slots()[static_cast<size_t>(i)], was.epoch,

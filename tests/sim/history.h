@@ -88,7 +88,8 @@ class History {
   std::map<int, std::vector<size_t>> confirmed_;  // by tracked slot: writes confirmed by all
   std::vector<Claims> before_;
   std::map<int, Reign> reigns_;                     // by tracked slot
-  std::map<int, cluster::Millis> moving_until_ms_;  // by tracked slot
+  std::map<int, cluster::Millis> moving_until_ms_;      // by tracked slot; by a reshard or a TAKEOVER
+  std::map<int, cluster::Millis> resharding_until_ms_;  // by a reshard only
   std::map<int, Deposed> deposed_;                  // by node
 };
 
