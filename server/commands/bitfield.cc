@@ -13,6 +13,7 @@ namespace tessera {
 namespace {
 
 using store::EntryRef;
+using store::GrowthRoom;
 using store::IntScratch;
 using Wide = __int128;
 
@@ -169,19 +170,22 @@ void ReadAndWriteAll(CommandContext& ctx, const std::vector<Operation>& operatio
     ReplyAll(ctx, old, operations);
     return LeaveRaw(ctx, key, entry);
   }
-  const auto bytes = ctx.db().ResizeString(key, length);
+  // A string that only grows, because all that was to be written fails, changes for replicas too, but neither for WATCH
+  // nor with an event.
+  const bool writes = std::any_of(operations.begin(), operations.end(),
+                                  [&](const Operation& operation) { return Evaluate(old, operation).fresh; });
+  const auto kind = writes ? store::ChangeKind::kModified : store::ChangeKind::kInternal;
+  const auto bytes = ctx.db().ResizeString(key, length, GrowthRoom::kAhead, kind);
   if (!bytes) return ctx.reply.Error(kOutOfMemory);
-  bool written = false;
   ctx.reply.Array(static_cast<int64_t>(operations.size()));
   for (const Operation& operation : operations) {
     const Outcome outcome = Evaluate({bytes->data(), bytes->size()}, operation);
     Reply(ctx, operation, outcome);
     if (!outcome.fresh) continue;
     store::WriteBits(*bytes, operation.offset, operation.type.width, static_cast<uint64_t>(*outcome.fresh));
-    written = true;
   }
-  // A string that only grew, because all that was to be written failed, changes for replicas too, but is no event.
-  if (written) ctx.Notify('$', "setbit", key);
+  if (writes) ctx.Notify('$', "setbit", key);
+  else if (!entry) ctx.Notify('n', "new", key);
 }
 
 void BitField(CommandContext& ctx) {

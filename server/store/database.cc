@@ -314,7 +314,8 @@ bool Database::EndEdit(const KeyRef& key, Edited edited) {
   return true;
 }
 
-std::optional<std::span<char>> Database::ResizeString(const KeyRef& key, size_t length, GrowthRoom room) {
+std::optional<std::span<char>> Database::ResizeString(const KeyRef& key, size_t length, GrowthRoom room,
+                                                      ChangeKind kind) {
   const KeyRef ready = Resolve(key);
   StoreContext& context = this->context();
   uint32_t* place = FindLive(ready);
@@ -331,7 +332,7 @@ std::optional<std::span<char>> Database::ResizeString(const KeyRef& key, size_t 
     if (length > string->size) memset(string->data() + string->size, 0, length - string->size);
     string->size = length;
     TouchEntry(entry);
-    AfterChange(KeyRef(entry.key(), ready.hash(), ready.slot()), ChangeKind::kModified);
+    AfterChange(KeyRef(entry.key(), ready.hash(), ready.slot()), kind);
     return std::span<char>(string->data(), length);
   }
   EntryValue value{.modified = true, .zeros = length};
@@ -345,7 +346,8 @@ std::optional<std::span<char>> Database::ResizeString(const KeyRef& key, size_t 
   }
   const uint32_t handle =
       Store(ready, place, value, entry ? entry.expiry_ms() : kNoExpiry,
-            entry ? entry.access_bits() : InitialAccessBits(), entry ? ChangeKind::kModified : ChangeKind::kCreated);
+            entry ? entry.access_bits() : InitialAccessBits(),
+            !entry && kind == ChangeKind::kModified ? ChangeKind::kCreated : kind);
   if (handle == 0) return std::nullopt;
   const std::string_view text = EntryRef(context.arena.At(handle)).AsString(scratch);
   return std::span<char>(const_cast<char*>(text.data()), text.size());

@@ -168,9 +168,10 @@ class Database {
   // Makes the string `length` bytes long, keeping what fits and filling the rest with zeros, and returns its bytes for
   // writing: fill them before calling anything else of the keyspace. Growth of an existing string is amortised, unless
   // no room ahead is wanted. A missing key is created; the encoding becomes "raw"; the expiry stays. nullopt: out of
-  // memory. The key must be a string or missing.
+  // memory. The key must be a string or missing. `kind`: kInternal for what WATCH is not to see.
   [[nodiscard]] std::optional<std::span<char>> ResizeString(const KeyRef& key, size_t length,
-                                                            GrowthRoom room = GrowthRoom::kAhead);
+                                                            GrowthRoom room = GrowthRoom::kAhead,
+                                                            ChangeKind kind = ChangeKind::kModified);
   // Takes over a value that is not a string.
   [[nodiscard]] bool SetObject(const KeyRef& key, std::unique_ptr<Object> object, Expiry expiry);
   // A change of an object in place: BeginEdit announces it (running snapshots take their share) and hands the object

@@ -349,8 +349,8 @@ EXPECTED = [
     (
         "keys of a PFMERGE without sources",
         "the target is a key even if nothing is merged into it",
-        r"^COMMAND GETKEYS(ANDFLAGS)? PFMERGE \S*$",
-        r"^\*",
+        r"^COMMAND GETKEYS(ANDFLAGS)? PFMERGE ",
+        r"^\*\[(\$[^,]*|\*\[\$[^,]*, ~\[[^]]*\]\])\]$",
         r"^-ERR Invalid arguments",
     ),
     (
@@ -413,7 +413,7 @@ def _hook_of_sort(arguments):
     free = shape if b"LIMIT" in upper else any_order
     if b"BY" in upper:
         return free
-    return (lambda a, b: a == b or ("\\x00" in text(a) and free(a, b))) if b"ALPHA" in upper else same
+    return (lambda a, b: a == b or ("\\x00" in text(a) + text(b) and free(a, b))) if b"ALPHA" in upper else same
 
 
 def hook_for(arguments):
