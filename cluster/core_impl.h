@@ -96,6 +96,10 @@ struct Core::Impl {
   int size = 1;  // primaries that serve slots as of the last UpdateState, for CLUSTER INFO
   Millis first_state_check_ms = 0;
   Millis minority_since_ms = 0;
+  struct Collision {
+    Epoch epoch;
+    Millis seen_ms;
+  } collision{};  // of this node's epoch, since it was first seen
   Millis lease_until_ms = 0;
   Millis last_tick_ms = 0;
   Millis next_random_ping_ms = 0;

@@ -257,8 +257,23 @@ TEST(ConfigEpoch, CollisionMovesTheSmallerIdOn) {
   Effects effects = b.Deliver(Claim(b, 'b', 1, Slots(5461, 10922)));
   EXPECT_EQ(b.core->me().config_epoch, 1u) << "b had epoch 2 already and keeps it";
   b.Deliver(Claim(b, 'd', 1, SlotSet()));
+  EXPECT_EQ(b.core->me().config_epoch, 1u) << "the others are asked first";
+  b.Run(1000);
+  b.Deliver(Claim(b, 'd', 1, SlotSet()));
   EXPECT_EQ(b.core->me().config_epoch, 11u);
   EXPECT_EQ(b.core->current_epoch(), 11u);
+}
+
+// Seed 8458 of the simulator: two replicas took over at once and got the same epoch; one of their primaries, which had heard
+// of the other's only, had raised its own to that.
+TEST(ConfigEpoch, CollisionIsNotSettledBeforeASuccessorCouldBeHeardOf) {
+  Bench b(SixNodes('a'));
+  b.Settle();
+  b.Deliver(Claim(b, 'd', 1, SlotSet()));
+  b.Deliver(Claim(b, 'e', 9, Slots(0, 5460)));
+  EXPECT_EQ(b.core->me().config_epoch, 1u);
+  ASSERT_NE(b.core->OwnerOf(0), nullptr);
+  EXPECT_EQ(b.core->OwnerOf(0)->id, Id('e'));
 }
 
 TEST(ConfigEpoch, CollisionIsTheOthersBusinessWhenItsIdIsSmaller) {
