@@ -119,6 +119,33 @@ def entrypoint_starts_like_the_official_one(options):
     contains(unhealthy, "refused", "a server that does not answer is not healthy")
 
 
+@case
+def defaults_of_an_image_are_added_to(options):
+    port = free_port()
+    engine.run("-d", "--name", name("entry"), "--net", "host", "-e", "TESSERA_DEFAULTS=maxclients 77", image(options), "--port", port)
+    wait_for(port, "with defaults")
+    with Client(port) as client:
+        equal(client.ok("CONFIG", "GET", "protected-mode"), [b"protected-mode", b"no"])
+        equal(client.ok("CONFIG", "GET", "maxclients"), [b"maxclients", b"77"])
+    engine("rm", "-f", "-v", name("entry"))
+
+
+@case
+def health_check_finds_the_server(options):
+    port = free_port()
+    directory = temporary_directory()
+    os.chmod(directory, 0o755)
+    configuration = os.path.join(directory, "redis.conf")
+    with open(configuration, "w") as file:
+        file.write(f'port "{port}"\nbind 127.0.0.2\n')
+    os.chmod(configuration, 0o644)
+    mount = ["-v", f"{configuration}:/etc/redis.conf"]
+    for what, arguments in (("file", ["/etc/redis.conf"]), ("command line", ["--port", port, "--bind", "127.0.0.2", "127.0.0.3"])):
+        engine.run("-d", "--name", name("entry"), "--net", "host", *mount, image(options), *arguments)
+        eventually(lambda: engine("exec", name("entry"), "tessera-health", "ready", check=False).strip() == "ready", 30, what)
+        engine("rm", "-f", "-v", name("entry"))
+
+
 def stock_redis_conf(directory):
     """Debian's complete redis.conf, edited as the tutorial does."""
     try:
