@@ -17,6 +17,9 @@
 namespace tessera {
 namespace {
 
+constexpr std::string_view kNoAofToWaitFor =
+    "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+
 using protocol::ArgReader;
 using protocol::EqualsIgnoreCase;
 
@@ -118,16 +121,21 @@ void WaitAof(CommandContext& ctx) {
     return ctx.reply.Error("ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are "
                            "just local and are not propagated.");
   if (*local == 1 && !ctx.services.config.appendonly)
-    return ctx.reply.Error("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
+    return ctx.reply.Error(kNoAofToWaitFor);
   const int64_t offset = ctx.session.written_offset;
   const uint64_t logged = durability.LoggedUpTo();
-  auto answer = [&replication, &durability, offset, logged](protocol::ReplyWriter& reply) {
+  // While it waits, the file may be turned off before a failing disk took all.
+  auto hopeless = [&durability, &config = ctx.services.config, local = *local, logged] {
+    return local == 1 && !config.appendonly && !durability.IsSynced(logged);
+  };
+  auto answer = [&replication, &durability, offset, logged, hopeless](protocol::ReplyWriter& reply) {
+    if (hopeless()) return reply.Error(kNoAofToWaitFor);
     reply.Array(2);
     reply.Integer(durability.IsSynced(logged) ? 1 : 0);
     reply.Integer(replication.replicas().CountSynced(offset));
   };
-  auto satisfied = [&replication, &durability, offset, logged, local = *local, remote = *remote] {
-    return (local == 0 || durability.IsSynced(logged)) && replication.replicas().CountSynced(offset) >= remote;
+  auto satisfied = [&replication, &durability, offset, logged, hopeless, local = *local, remote = *remote] {
+    return hopeless() || ((local == 0 || durability.IsSynced(logged)) && replication.replicas().CountSynced(offset) >= remote);
   };
   if (satisfied() || ctx.services.dispatcher.in_transaction()) return answer(ctx.reply);
   replication.replicas().AddWaiter(ctx.session, satisfied);

@@ -99,6 +99,8 @@ std::optional<int64_t> ParseNumber(const Option& option, Words words, std::strin
         error = ChoicesError(option);
         return std::nullopt;
       }
+      if (option.refuse_flags != nullptr) error = option.refuse_flags(flags);
+      if (!error.empty()) return std::nullopt;
       return flags;
     }
     case Kind::kInteger:

@@ -66,8 +66,9 @@ struct Option {
   int64_t clamp_min = INT64_MIN;
   int64_t clamp_max = INT64_MAX;
   std::span<const Choice> choices = {};
-  // Further checks of a string: the reason it is refused, or empty.
+  // Further checks of a string, or of a set of flags: the reason it is refused, or empty.
   std::string_view (*refuse)(std::string_view value) = nullptr;
+  std::string_view (*refuse_flags)(int64_t flags) = nullptr;
   const SpecialKind* special = nullptr;
   // Access to the member; all null for an option that is not yet in effect.
   int64_t (*get_number)(const Config&) = nullptr;

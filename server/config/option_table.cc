@@ -67,8 +67,10 @@ constexpr Option Enum(std::string_view name, std::string_view initial, std::span
 }
 
 template <auto Member>
-constexpr Option FlagSet(std::string_view name, std::string_view initial, std::span<const Choice> choices) {
+constexpr Option FlagSet(std::string_view name, std::string_view initial, std::span<const Choice> choices,
+                         std::string_view (*refuse)(int64_t)) {
   Option row{name, {}, Kind::kFlagSet, kMultiWord, initial};
+  row.refuse_flags = refuse;
   row.choices = choices;
   BindNumber<Member>(row);
   return row;
@@ -180,8 +182,8 @@ constexpr Option kOptions[] = {
     Clamped(Int<&Config::hz>("hz", "10", 0, kIntMax), 1, 500),
     Bool<&Config::dynamic_hz>("dynamic-hz", "yes"),
     Int<&Config::shutdown_timeout>("shutdown-timeout", "10", 0, kIntMax),
-    FlagSet<&Config::shutdown_on_sigint>("shutdown-on-sigint", "default", kShutdownChoices),
-    FlagSet<&Config::shutdown_on_sigterm>("shutdown-on-sigterm", "default", kShutdownChoices),
+    FlagSet<&Config::shutdown_on_sigint>("shutdown-on-sigint", "default", kShutdownChoices, RefuseShutdownFlags),
+    FlagSet<&Config::shutdown_on_sigterm>("shutdown-on-sigterm", "default", kShutdownChoices, RefuseShutdownFlags),
     Enum<&Config::enable_protected_configs>("enable-protected-configs", "no", kAllowedChoices, kImmutable),
     Enum<&Config::enable_debug_command>("enable-debug-command", "no", kAllowedChoices, kImmutable),
     Enum<kNotYet>("enable-module-command", "no", kAllowedChoices, kImmutable),

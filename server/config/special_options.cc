@@ -392,6 +392,11 @@ std::string_view RefuseAppendDirname(std::string_view value) {
   return IsPath(value) ? "appenddirname can't be a path, just a dirname" : "";
 }
 
+std::string_view RefuseShutdownFlags(int64_t flags) {
+  const bool both = (flags & kShutdownSave) != 0 && (flags & kShutdownNoSave) != 0;
+  return both ? "shutdown options SAVE and NOSAVE can't be used simultaneously" : "";
+}
+
 std::string_view RefuseAnnouncedIp(std::string_view value) {
   // Redis takes any text here, and does not start again once it stands in nodes.conf.
   for (const char c : value) {

@@ -18,7 +18,8 @@ extern const SpecialKind kLatencyPercentilesOption;
 // maxmemory in bytes from what it was given as, when memory_limit has changed.
 void ResolveMaxmemory(Config& config);
 
-// Reasons to refuse a string, empty if there is none.
+// Reasons to refuse a value, empty if there is none.
+std::string_view RefuseShutdownFlags(int64_t flags);
 std::string_view RefuseDbFilename(std::string_view value);
 std::string_view RefuseAppendFilename(std::string_view value);
 std::string_view RefuseAppendDirname(std::string_view value);

@@ -328,8 +328,8 @@ std::string AppendOnlyFile::Close() {
   stream_.RemoveSink(*this);
   std::string error;
   if (log_ && log_->appending()) error = feed_.WriteAndSync();
+  Detached();  // first: what is not on disk now never will be, whoever waits for it
   feed_.Use(nullptr);
-  Detached();
   if (!log_) return error;
   if (auto status = log_->StopAppending(); !status.ok() && error.empty()) error = status.text();
   log_.reset();

@@ -33,6 +33,8 @@ constexpr size_t kBytesPerTurn = 1 << 20;
 // A client with more than this unsent is not executed further until it reads: its pipeline waits in its socket instead
 // of our memory.
 constexpr size_t kOutputPause = 32 << 20;
+// What client-output-buffer-limit does not see of a client that is no replica: the fixed buffer that Redis fills first.
+constexpr size_t kOutputNotCounted = 16 << 10;
 // A blocked client may go on sending this much before we stop reading it.
 constexpr size_t kBlockedRestMax = 1 << 20;
 // Of the rest of a large argument, this much is read at once.
@@ -331,7 +333,8 @@ void Connection::CheckOutputLimit(int64_t now_ms) {
   const auto& limit = frontend_.services().config.client_output_buffer_limit[session_.kind == SessionKind::kReplica ? 1
                                                                               : session_.subscribed.any()         ? 2
                                                                                                                    : 0];
-  const auto used = Replicas::StreamBytesWaiting(session_);
+  auto used = Replicas::StreamBytesWaiting(session_);
+  if (session_.kind != SessionKind::kReplica) used -= std::min(used, kOutputNotCounted);
   auto hard_bytes = static_cast<size_t>(limit.hard_bytes);
   // To be as far behind as the backlog reaches is no fault of a replica.
   if (session_.kind == SessionKind::kReplica)

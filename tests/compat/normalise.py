@@ -350,7 +350,7 @@ EXPECTED = [
         "keys of a PFMERGE without sources",
         "the target is a key even if nothing is merged into it",
         r"^COMMAND GETKEYS(ANDFLAGS)? PFMERGE ",
-        r"^\*\[(\$[^,]*|\*\[\$[^,]*, ~\[[^]]*\]\])\]$",
+        r"^\*\[(\$[^,]*|\*\[\$[^,]*, [*~]\[[^]]*\]\])\]$",
         r"^-ERR Invalid arguments",
     ),
     (

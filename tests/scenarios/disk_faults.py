@@ -12,7 +12,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from support.cluster import node_id
 from support.process import Server, temporary_directory
-from support.resp import Error
+from support.resp import Error, encode
 from support.scenario import Skip, case, contains, equal, main
 from support.volume import Volume
 from support.wait import eventually
@@ -158,6 +158,24 @@ def sync_fails(options):
     server.kill()
     server.start()
     equal([server.call("GET", key) for key in ("before", "after")], [b"1", b"1"])
+
+
+@case
+def who_waits_for_a_failing_disk_is_told(options):
+    """WAITAOF never vouches for what a full disk did not take, not even when the file is turned off."""
+    volume = Volume("tmpfs", 16)
+    server = server_on(options, volume.path, appendonly="yes", appendfsync="everysec").start()
+    with server.client() as client, server.client() as other:
+        client.ok("SET", "k", "1")
+        equal(client("WAITAOF", 1, 0, 0), [1, 0])
+        volume.fill()
+        client.ok("SET", "k", os.urandom(1 << 20))
+        client.socket.sendall(encode(("WAITAOF", 1, 0, 0)))
+        eventually(lambda: server.info("clients")["blocked_clients"] == "1", 10, "it waits")
+        eventually(lambda: refused(other("PING")), 10, "the full disk shows")
+        other("CONFIG", "SET", "appendonly", "no")
+        contains(str(client.read()), "WAITAOF cannot be used when numlocal is set but appendonly is disabled")
+    server.kill()
 
 
 @case

@@ -96,6 +96,20 @@ def limit_over_time_drops_the_slow_reader(options):
 
 
 @case
+def small_replies_are_within_any_output_limit(options):
+    """As those that fit the fixed buffer of a Redis client, which nobody counts."""
+    for binary in (options.server, options.reference):
+        server = Server(binary, client_output_buffer_limit=["normal", "1", "0", "0"]).start()
+        with server.client() as client, server.client() as other:
+            client.ok("SET", "small", "x" * 10_000)
+            client.ok("SET", "large", "x" * 1_000_000)
+            equal(client.pipeline([("PING",), ("GET", "small"), ("PING",)])[1], b"x" * 10_000)
+            other.socket.sendall(encode(("GET", "large")))
+            assert len(other.socket.recv(1 << 20, socket.MSG_WAITALL)) < 1_000_000, "the limit holds"
+        server.kill()
+
+
+@case
 def big_replies_to_a_fair_reader(options):
     server = Server(options.server).start()
     with server.client() as client:
