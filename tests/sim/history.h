@@ -78,6 +78,7 @@ class History {
   void FindReign(int tracked);
   void CheckDeposed(int node, int tracked);
   bool MajorityKnows(int node, int tracked) const;
+  bool IsForgotten(int node) const;  // no other node knows it, so nobody heeds its claims
   bool Holds(int node, const Write& write) const;
   bool AllReplicasIn(int node, uint32_t by) const;
   void Excuse(Write& write, const char* why);
@@ -87,10 +88,10 @@ class History {
   std::vector<Write> writes_;
   std::map<int, std::vector<size_t>> confirmed_;  // by tracked slot: writes confirmed by all
   std::vector<Claims> before_;
-  std::map<int, Reign> reigns_;                     // by tracked slot
+  std::map<int, Reign> reigns_;                         // by tracked slot
   std::map<int, cluster::Millis> moving_until_ms_;      // by tracked slot; by a reshard or a TAKEOVER
   std::map<int, cluster::Millis> resharding_until_ms_;  // by a reshard only
-  std::map<int, Deposed> deposed_;                  // by node
+  std::map<int, Deposed> deposed_;                      // by node
 };
 
 }  // namespace tessera::sim
