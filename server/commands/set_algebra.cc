@@ -32,12 +32,13 @@ template <typename Visit>
 void Intersect(std::vector<const Set*> sets, Visit visit) {
   if (std::find(sets.begin(), sets.end(), nullptr) != sets.end()) return;
   std::stable_sort(sets.begin(), sets.end(), [](const Set* a, const Set* b) { return a->size() < b->size(); });
+  std::vector<Set::Finder> others;
+  for (const Set* set : sets)
+    if (set != sets[0]) others.emplace_back(*set);
   for (Set::Walk walk(*sets[0]); walk.valid(); walk.Next()) {
-    const store::Unpacked member = walk.value();
-    const bool everywhere = std::all_of(sets.begin() + 1, sets.end(), [&](const Set* set) {
-      return set == sets[0] || set->Contains(member);
-    });
-    if (everywhere && !visit(member)) return;
+    const bool everywhere =
+        std::all_of(others.begin(), others.end(), [&](Set::Finder& other) { return other.Contains(walk); });
+    if (everywhere && !visit(walk.value())) return;
   }
 }
 
@@ -70,11 +71,12 @@ Result Subtract(CommandContext& ctx, const std::vector<const Set*>& sets) {
   if (first->size() * others.size() / 2 <= first->size() + members_of_others) {
     // The largest is most likely to hold a member.
     std::stable_sort(others.begin(), others.end(), [](const Set* a, const Set* b) { return a->size() > b->size(); });
+    std::vector<Set::Finder> finders;
+    for (const Set* set : others) finders.emplace_back(*set);
     for (Set::Walk walk(*first); walk.valid(); walk.Next()) {
-      const store::Unpacked member = walk.value();
       const bool elsewhere =
-          std::any_of(others.begin(), others.end(), [&](const Set* set) { return set->Contains(member); });
-      if (!elsewhere) (void)result->Add(member, limits);
+          std::any_of(finders.begin(), finders.end(), [&](Set::Finder& other) { return other.Contains(walk); });
+      if (!elsewhere) (void)result->Add(walk.value(), limits);
     }
     return result;
   }

@@ -176,6 +176,14 @@ void ElementTree::DescendByKey(Path& path, uint64_t key) const {
   path.leaf = static_cast<Leaf*>(node);
 }
 
+uint64_t ElementTree::KeyOfLeaf(const Path& path) {
+  for (int i = path.depth - 1; i >= 0; --i) {
+    const auto [inner, index] = path.steps[i];
+    if (index > 0) return inner->children()[index].key;
+  }
+  return 0;
+}
+
 uint64_t ElementTree::KeyBehind(const Path& path) {
   for (int i = path.depth - 1; i >= 0; --i) {
     const auto [inner, index] = path.steps[i];
@@ -210,16 +218,47 @@ ElementTree::Cursor ElementTree::At(uint64_t rank) const {
   while (node->level > 0) {
     auto* inner = static_cast<Inner*>(node);
     uint32_t index = 0;
-    while (rank >= inner->children()[index].count) rank -= inner->children()[index++].count;
+    // From the nearer end.
+    if (rank < inner->elements / 2) {
+      while (rank >= inner->children()[index].count) rank -= inner->children()[index++].count;
+    } else {
+      uint64_t begin = inner->elements;
+      index = inner->count;
+      while (begin > rank) begin -= inner->children()[--index].count;
+      rank -= begin;
+    }
     cursor.path_.steps[cursor.path_.depth++] = {inner, index};
     node = inner->children()[index].node;
   }
   auto* leaf = static_cast<Leaf*>(node);
   cursor.path_.leaf = leaf;
-  const uint8_t* p = leaf->data();
-  for (uint64_t values = rank * layout().values; values > 0; --values) p = SkipPacked(p);
-  cursor.offset_ = static_cast<uint32_t>(p - leaf->data());
+  cursor.offset_ = static_cast<uint32_t>(SkipPacked(leaf->data(), rank * layout().values) - leaf->data());
   return cursor;
+}
+
+uint32_t ElementTree::FindInLeaf(const Leaf& leaf, PackedBytes first_value) const {
+  const uint8_t* const begin = leaf.data();
+  const uint8_t* const end = begin + leaf.used;
+  const auto wanted = static_cast<uint8_t>(first_value[0]);
+  const size_t size = first_value.size();
+  // Names mostly differ at their ends.
+  const uint64_t tail = size >= 8 ? Load64(AsBytes(first_value) + size - 8) : 0;
+  // Where the head alone tells the size, the processor need not wait for it to look at the next one of that size.
+  const bool head_tells_size = PackedHeadTellsSize(wanted);
+  for (const uint8_t* p = begin; p < end;) {
+    const uint8_t* next;
+    if (*p != wanted) {
+      next = SkipPacked(p);
+    } else {
+      next = head_tells_size ? p + size : SkipPacked(p);
+      if (static_cast<size_t>(next - p) == size && (size < 8 || Load64(next - 8) == tail) &&
+          memcmp(p, first_value.data(), size) == 0)
+        return static_cast<uint32_t>(p - begin);
+    }
+    for (int i = layout().values - 1; i > 0; --i) next = SkipPacked(next);
+    p = next;
+  }
+  return UINT32_MAX;
 }
 
 ElementTree::Cursor ElementTree::Find(PackedBytes first_value) const {
@@ -230,24 +269,24 @@ ElementTree::Cursor ElementTree::Find(PackedBytes first_value) const {
   } else {
     DescendByKey(cursor.path_, HashOf(first_value));
   }
-  const Leaf& leaf = *cursor.path_.leaf;
-  const uint8_t* const end = leaf.data() + leaf.used;
-  const auto wanted = static_cast<uint8_t>(first_value[0]);
-  const size_t size = first_value.size();
-  // Names mostly differ at their ends.
-  const uint64_t tail = size >= 8 ? Load64(AsBytes(first_value) + size - 8) : 0;
-  for (const uint8_t* p = leaf.data(); p < end;) {
-    const uint8_t* next = SkipPacked(p);
-    if (*p == wanted && static_cast<size_t>(next - p) == size && (size < 8 || Load64(next - 8) == tail) &&
-        memcmp(p, first_value.data(), size) == 0) {
-      cursor.offset_ = static_cast<uint32_t>(p - leaf.data());
-      return cursor;
-    }
-    for (int i = layout().values - 1; i > 0; --i) next = SkipPacked(next);
-    p = next;
-  }
-  cursor.path_.leaf = nullptr;
+  cursor.offset_ = FindInLeaf(*cursor.path_.leaf, first_value);
+  if (cursor.offset_ == UINT32_MAX) cursor.path_.leaf = nullptr;
   return cursor;
+}
+
+bool ElementTree::Finder::Contains(PackedBytes first_value) {
+  if (tree_->root_ == nullptr) return false;
+  if (tree_->root_->level == 0)
+    return tree_->FindInLeaf(*static_cast<const Leaf*>(tree_->root_), first_value) != UINT32_MAX;
+  const uint64_t hash = tree_->HashOf(first_value);
+  if (leaf_ == nullptr || hash < low_ || (high_ != 0 && hash >= high_)) {
+    Path path;
+    tree_->DescendByKey(path, hash);
+    leaf_ = path.leaf;
+    low_ = KeyOfLeaf(path);
+    high_ = KeyBehind(path);
+  }
+  return tree_->FindInLeaf(*leaf_, first_value) != UINT32_MAX;
 }
 
 uint64_t ElementTree::Cursor::rank() const {

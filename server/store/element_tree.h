@@ -62,6 +62,7 @@ class ElementTree {
 
   class Cursor;
   class BackwardCursor;
+  class Finder;
   static constexpr uint32_t kLeafHeaderBytes = 16;
 
   // `seed`: of the hash.
@@ -181,6 +182,8 @@ class ElementTree {
   template <typename Before>
   Cursor Seek(uint64_t key, Before before) const;
   static uint32_t ChildByKey(const Inner& inner, uint64_t key);
+  // Where the element with this first value begins, UINT32_MAX if it is not there.
+  uint32_t FindInLeaf(const Leaf& leaf, PackedBytes first_value) const;
   static const uint8_t* FirstElement(const Node* node);
 
   // Changes, along a path that only this tree knows afterwards. They leave the path unusable unless said otherwise.
@@ -197,6 +200,7 @@ class ElementTree {
   void EraseElements(Path& path, std::vector<uint32_t>& offsets);
   void RemoveLeaf(Path& path);
   void Shortened(Path& path, uint32_t bytes, uint32_t count);
+  static uint64_t KeyOfLeaf(const Path& path);  // no element before has this key or a greater one; 0 for the first leaf
   static uint64_t KeyBehind(const Path& path);  // where the next leaf begins; 0 = there is none
   void SplitLeaf(Path& path);
   void SplitLeafByHash(Path& path);
@@ -215,6 +219,7 @@ class ElementTree {
 
   friend class Cursor;
   friend class BackwardCursor;
+  friend class Finder;
 };
 
 // A place in a tree: an element, or the end.
@@ -263,6 +268,20 @@ class ElementTree::BackwardCursor {
 
   Cursor cursor_;
   std::vector<uint32_t> offsets_;  // of the elements from the leaf's first to the current one
+};
+
+// kHash: looks up one value after the other; they are found faster when they come in the order of the hash, as from
+// another tree with the same seed. Valid until the tree changes.
+class ElementTree::Finder {
+ public:
+  explicit Finder(const ElementTree& tree) : tree_(&tree) {}
+  bool Contains(PackedBytes first_value);
+
+ private:
+  const ElementTree* tree_;
+  const Leaf* leaf_ = nullptr;  // of the last one; it covers the hashes from low_ to before high_ (0: to the end)
+  uint64_t low_ = 0;
+  uint64_t high_ = 0;
 };
 
 // ---- the nodes, here for the templates

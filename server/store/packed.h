@@ -45,6 +45,22 @@ inline const uint8_t* SkipPacked(const uint8_t* p) {
   return p + 5 + length;
 }
 
+// All but strings of 128 bytes and more.
+inline bool PackedHeadTellsSize(uint8_t head) { return head < 0x80 || (head >= 0xc0 && head <= kPackedDecimalMax); }
+
+// The value that many further on. In a run of equal heads the processor need not wait for one to find the next.
+inline const uint8_t* SkipPacked(const uint8_t* p, uint64_t count) {
+  while (count > 0) {
+    const uint8_t head = *p;
+    const uint8_t* next = SkipPacked(p);
+    --count;
+    if (PackedHeadTellsSize(head))
+      for (const auto size = next - p; count > 0 && *next == head; --count) next += size;
+    p = next;
+  }
+  return p;
+}
+
 // Whether a value is this one. `wanted` may be longer than what is left of the leaf.
 inline bool EqualPacked(const uint8_t* value, PackedBytes wanted) {
   return *value == static_cast<uint8_t>(wanted[0]) && static_cast<size_t>(SkipPacked(value) - value) == wanted.size() &&

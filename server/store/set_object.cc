@@ -63,6 +63,12 @@ Unpacked Set::Walk::value() const {
   return {.form = Unpacked::Form::kInteger, .integer = set_.ints_.At(index_)};
 }
 
+bool Set::Finder::Contains(const Walk& walk) {
+  // Two trees pack a member alike.
+  if (set_->form_ == Form::kIntset || walk.set_.form_ == Form::kIntset) return set_->Contains(walk.value());
+  return tree_.Contains(walk.at_.bytes());
+}
+
 void Set::Walk::Next() {
   if (set_.form_ == Form::kIntset) {
     ++index_;

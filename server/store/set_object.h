@@ -34,6 +34,7 @@ class Set final : public Object {
   // `index` < size(); every member has exactly one, until the next change.
   Unpacked At(uint64_t index) const;
 
+  class Finder;
   // Members in the order they are kept in; valid until the next change.
   class Walk {
    public:
@@ -43,9 +44,20 @@ class Set final : public Object {
     void Next();
 
    private:
+    friend class Finder;
     const Set& set_;
     size_t index_ = 0;
     ElementTree::Cursor at_;
+  };
+  // Looks up the members of one set after the other in this one; valid until it changes.
+  class Finder {
+   public:
+    explicit Finder(const Set& set) : set_(&set), tree_(set.tree_) {}
+    bool Contains(const Walk& walk);
+
+   private:
+    const Set* set_;
+    ElementTree::Finder tree_;
   };
   // SSCAN: visits members from `position` on and returns the next one, 0 at the end; small sets are visited whole.
   template <typename Visit>
