@@ -8,6 +8,8 @@ namespace tessera {
 namespace {
 
 constexpr double kEarthRadiusMeters = 6372797.560856;
+// By so much may two ways to the same distance differ.
+constexpr double kRoundingMeters = 1;
 constexpr double kMercatorMaxMeters = 20037726.37;
 constexpr int kStepsMax = 26;
 
@@ -146,6 +148,8 @@ bool GeoShape::Contains(const GeoPoint& point, double& distance_meters) const {
     if (LatitudeDistance(point.latitude, center.latitude) > height_meters / 2) return false;
     const GeoPoint beside{.longitude = center.longitude, .latitude = point.latitude};
     if (DistanceMeters(point, beside) > width_meters / 2) return false;
+  } else if (LatitudeDistance(point.latitude, center.latitude) > radius_meters + kRoundingMeters) {
+    return false;  // needs no sines
   }
   distance_meters = DistanceMeters(center, point);
   return kind == Kind::kBox || distance_meters <= radius_meters;

@@ -168,12 +168,11 @@ std::vector<Hit> Collect(const Query& query) {
   std::vector<Hit> hits;
   const uint64_t enough = query.any ? static_cast<uint64_t>(query.count) : 0;
   for (const ScoreSpan& span : CoverShape(query.shape)) {
-    const store::RankRange range = query.set->InScores(
-        {.min = static_cast<double>(span.first), .max = static_cast<double>(span.end), .max_exclusive = true});
-    auto at = query.set->elements().At(range.first);
-    for (uint64_t left = range.count(); left > 0; --left, at.Next()) {
-      if (enough != 0 && hits.size() >= enough) return hits;
+    const auto end = static_cast<double>(span.end);
+    for (auto at = query.set->FromScore(static_cast<double>(span.first)); at.valid(); at.Next()) {
       Hit hit{.member = SortedSet::MemberOf(at.element()), .score = SortedSet::ScoreOf(at.element())};
+      if (hit.score >= end) break;
+      if (enough != 0 && hits.size() >= enough) return hits;
       hit.point = DecodeScore(hit.score);
       if (query.shape.Contains(hit.point, hit.distance_meters)) hits.push_back(hit);
     }

@@ -102,13 +102,12 @@ ElementTree::Cursor SortedSet::LowerBound(double score, std::string_view member)
   });
 }
 
-uint64_t SortedSet::CountBelow(double score, bool or_equal) const {
+ElementTree::Cursor SortedSet::Behind(double score, bool or_equal) const {
   const uint64_t target = OrderKey(score);
-  const auto at = sorted_.LowerBound(target, [target, or_equal](const uint8_t* element) {
+  return sorted_.LowerBound(target, [target, or_equal](const uint8_t* element) {
     const uint64_t key = SortedKey(element);
     return key < target || (or_equal && key == target);
   });
-  return at.rank();
 }
 
 SortedSet::Place::Place(const SortedSet& set, std::string_view member)

@@ -71,6 +71,8 @@ class SortedSet final : public Object {
   };
   std::optional<Ranked> Rank(std::string_view member) const;
   RankRange InScores(const ScoreRange& range) const;
+  // The first element with this score or a higher one, or the end.
+  ElementTree::Cursor FromScore(double score) const { return Behind(score, false); }
   // All members are expected to have the same score; otherwise small sets answer what Redis answers, seen from the
   // lowest score upwards or from the highest downwards.
   enum class From : uint8_t { kLowest, kHighest };
@@ -120,7 +122,9 @@ class SortedSet final : public Object {
   static PackedBytes PackedMember(const uint8_t* element);
 
   ElementTree::Cursor LowerBound(double score, std::string_view member) const;
-  uint64_t CountBelow(double score, bool or_equal) const;
+  // Behind all elements of lower scores, and of this one.
+  ElementTree::Cursor Behind(double score, bool or_equal) const;
+  uint64_t CountBelow(double score, bool or_equal) const { return Behind(score, or_equal).rank(); }
   RankRange InMembersOfSmall(const LexRange& range, From from) const;
   // The index's entry for a member of this score.
   ElementTree::Cursor FindInIndex(uint32_t hash, double score, std::string_view member) const;
