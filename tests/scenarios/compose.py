@@ -19,7 +19,7 @@ from support.containers import Engine
 from support.ports import bindable
 from support.process import run, temporary_directory
 from support.resp import Client, ProtocolViolation, ReplyError, parse_info
-from support.scenario import ROOT, Skip, case, equal, main
+from support.scenario import ROOT, Skip, case, contains, equal, main
 from support.wait import eventually
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -69,8 +69,8 @@ def ready():
     return True
 
 
-def up_and_down(options, file, check_nodes, subnet=None):
-    """`subnet` is where the network is when it comes up the second time."""
+def prepare(options, file):
+    """(command, project) to run the file with the image."""
     global built
     if engine.unusable:
         skip(engine.unusable)
@@ -80,9 +80,14 @@ def up_and_down(options, file, check_nodes, subnet=None):
         skip(f"the ports of the compose file are taken: {busy}")
     if built is None:
         built = options.image or engine.build(options.server)
-    project = f"{engine.prefix}compose"
-    compose = [*command, "-p", project]
     os.environ["TESSERA_IMAGE"] = built
+    return command, f"{engine.prefix}compose"
+
+
+def up_and_down(options, file, check_nodes, subnet=None):
+    """`subnet` is where the network is when it comes up the second time."""
+    command, project = prepare(options, file)
+    compose = [*command, "-p", project]
     try:
         run([*compose, "up", "-d"], timeout_s=300)
         eventually(ready, 120, "the cluster is ok for clients outside", ignore=(OSError, ReplyError, ProtocolViolation))
@@ -159,6 +164,30 @@ def on_the_host(options):
         equal(sorted(n.bus_port for n in nodes.values()), [p + 10000 for p in PORTS])
 
     up_and_down(options, "compose.host.yaml", check)
+
+
+@case
+def with_a_password(options):
+    """It keeps strangers out, and neither creator nor replicas nor the health check."""
+    command, project = prepare(options, "compose.host.yaml")
+    compose = [*command, "-p", project]
+    os.environ["TESSERA_PASSWORD"] = "correct horse"
+    try:
+        run([*compose, "up", "-d"], timeout_s=300)
+
+        def all_ready():
+            checks = [engine("exec", container(project, f"node-{node}"), "tessera-health", "ready", check=False) for node in range(1, 7)]
+            return [check.strip() for check in checks] == ["ready"] * 6
+
+        eventually(all_ready, 120, "all nodes are ready")
+        contains(run(["redis-cli", "-p", PORTS[0], "set", "k", "v"]), "NOAUTH")
+        equal(run(["redis-cli", "-c", "-p", PORTS[0], "-a", "correct horse", "--no-auth-warning", "set", "k", "v"]).strip(), "OK")
+    except Exception:
+        print(engine.logs(container(project, "creator")))
+        raise
+    finally:
+        run([*compose, "down", "-v"], timeout_s=300, check=False)
+        del os.environ["TESSERA_PASSWORD"]
 
 
 if __name__ == "__main__":
