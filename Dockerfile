@@ -42,6 +42,9 @@ COPY --from=build /redis-server /usr/local/bin/
 # capabilities; what is written is private.
 RUN redis-server --version && install -d -o redis -g redis -m 1777 /data
 
+# As the official image: a container's ports are reachable only where somebody published them. (For those who replace the
+# entrypoint, which says it as well.)
+ENV TESSERA_DEFAULTS="protected-mode no"
 VOLUME /data
 WORKDIR /data
 EXPOSE 6379 16379

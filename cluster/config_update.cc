@@ -113,8 +113,9 @@ void Core::Impl::ResolveEpochCollision(NodeView* other) {
   if (!IsPrimary(*me) || !IsPrimary(*other) || other->config_epoch != me->config_epoch) return;
   if (other->id < me->id) return;  // the smaller id moves on
   // With an epoch greater than its successor's it would take back what it lost: a majority has to answer what was asked
-  // after the collision was seen, and would tell of a successor then. (One that was made by a TAKEOVER heeds no lease.)
-  if (collision.epoch != me->config_epoch || collision.seen_ms > now) collision = {me->config_epoch, now};
+  // after the collision was seen, and would tell of a successor then. (A successor by TAKEOVER heeds no lease.)
+  if (collision.with != other->id || collision.epoch != me->config_epoch || collision.seen_ms > now)
+    collision = {other->id, me->config_epoch, now};
   if (me->slot_count > 0 && (MayBeReplaced() || Lease() <= collision.seen_ms + options.node_timeout_ms)) return;
   me->config_epoch = ++current_epoch;
   WantDurableSave();

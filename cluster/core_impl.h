@@ -97,9 +97,10 @@ struct Core::Impl {
   Millis first_state_check_ms = 0;
   Millis minority_since_ms = 0;
   struct Collision {
+    NodeId with;
     Epoch epoch;
     Millis seen_ms;
-  } collision{};  // of this node's epoch, since it was first seen
+  } collision{};  // the last one that was seen, and when at first
   Millis lease_until_ms = 0;
   Millis last_tick_ms = 0;
   Millis next_random_ping_ms = 0;

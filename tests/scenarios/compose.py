@@ -26,6 +26,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("--image", help="an image that is there already")
 
 PORTS = range(6381, 6387)
+PASSWORD = "correct\\horse \"1"
 engine = Engine()
 built = None
 
@@ -171,7 +172,7 @@ def with_a_password(options):
     """It keeps strangers out, and neither creator nor replicas nor the health check."""
     command, project = prepare(options, "compose.host.yaml")
     compose = [*command, "-p", project]
-    os.environ["TESSERA_PASSWORD"] = "correct horse"
+    os.environ["TESSERA_PASSWORD"] = PASSWORD
     try:
         run([*compose, "up", "-d"], timeout_s=300)
 
@@ -181,7 +182,7 @@ def with_a_password(options):
 
         eventually(all_ready, 120, "all nodes are ready")
         contains(run(["redis-cli", "-p", PORTS[0], "set", "k", "v"]), "NOAUTH")
-        equal(run(["redis-cli", "-c", "-p", PORTS[0], "-a", "correct horse", "--no-auth-warning", "set", "k", "v"]).strip(), "OK")
+        equal(run(["redis-cli", "-c", "-p", PORTS[0], "-a", PASSWORD, "--no-auth-warning", "set", "k", "v"]).strip(), "OK")
     except Exception:
         print(engine.logs(container(project, "creator")))
         raise

@@ -9,8 +9,8 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from support.cluster import Cluster, nodes_seen_by
-from support.process import temporary_directory
+from support.cluster import Cluster, node_id, nodes_seen_by
+from support.process import run, temporary_directory
 from support.scenario import ROOT, case, contains, equal, main
 from support.wait import eventually
 
@@ -90,6 +90,16 @@ def a_cluster_that_is_made_is_left_alone(options):
     equal(code, 0, output)
     contains(output, "a cluster already")
     equal(shape(first), before)
+    # One of them leaves.
+    left = cluster.servers[5]
+    run(["redis-cli", "--cluster", "del-node", f"127.0.0.1:{first.port}", node_id(left)])
+    eventually(lambda: len(nodes_seen_by(first)) == 6, 30, "it is gone")
+    before = shape(first)
+    code, output = create(cluster.servers[:6])
+    equal(code, 0, output)
+    contains(output, f"127.0.0.1:{left.port} is not in the cluster")
+    equal(shape(first), before)
+    equal(len(nodes_seen_by(left)), 1)
 
 
 @case
@@ -101,7 +111,7 @@ def another_cluster_is_not_swallowed(options):
         eventually(lambda: len(nodes_seen_by(server)) == 2, 30, "met")
     code, output = create(ours)
     equal(code, 1, output)
-    contains(output, "belongs to another cluster")
+    contains(output, "which is none of these nodes")
     equal([len(nodes_seen_by(server)) for server in ours], [1] * 5 + [2])
 
 

@@ -131,6 +131,16 @@ def defaults_of_an_image_are_added_to(options):
 
 
 @case
+def protected_mode_is_off_without_the_entrypoint_too(options):
+    port = free_port()
+    engine.run("-d", "--name", name("entry"), "--net", "host", "--entrypoint", "redis-server", image(options), "--port", port)
+    wait_for(port, "without the entrypoint")
+    with Client(port) as client:
+        equal(client.ok("CONFIG", "GET", "protected-mode"), [b"protected-mode", b"no"])
+    engine("rm", "-f", "-v", name("entry"))
+
+
+@case
 def health_check_finds_the_server(options):
     port = free_port()
     directory = temporary_directory()

@@ -207,6 +207,11 @@ bool World::CarryOutSilenced(int node, cluster::Effect& effect) {
     return true;
   }
   if (std::holds_alternative<cluster::SaveState>(effect)) return true;
+  if (std::holds_alternative<cluster::StopFollowing>(effect) &&
+      std::erase_if(servers_[node].queued, [](const cluster::Effect& older) {
+        return std::holds_alternative<cluster::FollowPrimary>(older);
+      }) > 0)
+    Count("orders to follow overtaken by a promotion");
   if (std::holds_alternative<cluster::OpenLink>(effect) || std::holds_alternative<cluster::CloseLink>(effect) ||
       std::holds_alternative<cluster::StopFollowing>(effect) || std::holds_alternative<cluster::Note>(effect)) {
     CarryOutOne(node, effect);

@@ -177,11 +177,11 @@ void History::CheckLosses(int node, const Claims& was, const Claims& is) {
   }
 }
 
-bool History::IsForgotten(int node) const {
+bool History::IsForgotten(int node, int successor) const {
   const NodeId& id = world_.core(node).self();
   for (int other = 0; other < world_.size(); ++other)
-    if (other != node && world_.Running(other) && world_.core(other).Find(id.view()) != nullptr) return false;
-  return true;
+    if (other != node && world_.IsAlive(other) && world_.core(other).Find(id.view()) != nullptr) return false;
+  return world_.IsAlive(successor);
 }
 
 void History::Claim(int node, const Claims& was, const Claims& is, How how) {
@@ -202,7 +202,7 @@ void History::Claim(int node, const Claims& was, const Claims& is, How how) {
           Excuse(*w, "an operator raised the epoch of a primary that was replaced");
     }
     // The taker of a slot insists on it against its giver: that is no collision.
-    if (replaced && how == How::kCollision && resharding_until_ms_[i] <= world_.now() && !IsForgotten(node))
+    if (replaced && how == How::kCollision && resharding_until_ms_[i] <= world_.now() && !IsForgotten(node, reign.node))
       world_.Violate(fmt::format("n{}, replaced by n{} with config epoch {}, takes slot {} back: an epoch collision "
                                  "raised its epoch from {} to {}",
                                  node, reign.node, reign.epoch, world_.tracked_slots()[static_cast<size_t>(i)], was.epoch,

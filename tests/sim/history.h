@@ -78,7 +78,8 @@ class History {
   void FindReign(int tracked);
   void CheckDeposed(int node, int tracked);
   bool MajorityKnows(int node, int tracked) const;
-  bool IsForgotten(int node) const;  // no other node knows it, so nobody heeds its claims
+  // Whom it would take a slot from does not know it, nor does any other node that runs.
+  bool IsForgotten(int node, int successor) const;
   bool Holds(int node, const Write& write) const;
   bool AllReplicasIn(int node, uint32_t by) const;
   void Excuse(Write& write, const char* why);

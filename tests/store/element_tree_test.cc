@@ -44,6 +44,19 @@ TEST(Packed, EveryValueComesBackAndIsSkippedWhole) {
   }
 }
 
+TEST(Packed, ManyAreSkippedAsOneAfterTheOther) {
+  std::mt19937 random(3);
+  std::string packed;
+  for (int run = 0; run < 300; ++run) {
+    const size_t sizes[] = {0, 1, 9, 126, 127, 128, 129, 16383, 16384};
+    const std::string value = run % 3 == 0 ? std::to_string(random()) : std::string(sizes[random() % std::size(sizes)], 'x');
+    for (uint32_t times = random() % 5; times > 0; --times) packed += Pack(value);
+  }
+  const auto* const begin = reinterpret_cast<const uint8_t*>(packed.data());
+  const uint8_t* p = begin;
+  for (uint64_t count = 0; p < begin + packed.size(); ++count, p = SkipPacked(p)) ASSERT_EQ(SkipPacked(begin, count), p);
+}
+
 TEST(Packed, ScoresKeepTheirValue) {
   for (const double value : std::initializer_list<double>{
            0.0, -0.0, 1.0, -1.5, 1e300, 9007199254740992.0, 9007199254740994.0, -INFINITY, INFINITY, 5e-324}) {
@@ -147,6 +160,17 @@ TEST(ElementTree, MapAgreesWithAMap) {
         auto cursor = tree.Find(key);
         ASSERT_TRUE(cursor.valid());
         ASSERT_EQ(cursor.bytes(), key + text);
+      }
+      // One after the other, by name and in the order of the hash.
+      ElementTree::Finder by_name(tree), in_order(tree);
+      for (uint32_t i = 0; i < seed * 40; ++i) {
+        const std::string name = Pack("f" + std::to_string(i));
+        ASSERT_EQ(by_name.Contains(name), model.contains(name));
+        ASSERT_FALSE(by_name.Contains(Pack("g" + std::to_string(i))));
+      }
+      for (auto cursor = tree.Begin(); cursor.valid(); cursor.Next()) {
+        const auto* end = SkipPacked(cursor.element());
+        ASSERT_TRUE(in_order.Contains(cursor.bytes().substr(0, static_cast<size_t>(end - cursor.element()))));
       }
       std::map<std::string, int> walked;
       uint64_t position = 0;
