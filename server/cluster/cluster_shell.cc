@@ -251,7 +251,8 @@ bool ClusterShell::CarryOutSilenced(const cluster::Effect& effect) {
   }
   // Whom it was to follow once the disk is well, it is to follow no more.
   if (std::holds_alternative<cluster::StopFollowing>(effect))
-    std::erase_if(queued_, [](const cluster::Effect& older) { return std::holds_alternative<cluster::FollowPrimary>(older); });
+    std::erase_if(queued_,
+                  [](const cluster::Effect& older) { return std::holds_alternative<cluster::FollowPrimary>(older); });
   if (std::holds_alternative<cluster::OpenLink>(effect) || std::holds_alternative<cluster::CloseLink>(effect) ||
       std::holds_alternative<cluster::SlotMapChanged>(effect) || std::holds_alternative<cluster::Publish>(effect) ||
       std::holds_alternative<cluster::StopFollowing>(effect) || std::holds_alternative<cluster::Note>(effect))

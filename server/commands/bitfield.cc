@@ -184,8 +184,11 @@ void ReadAndWriteAll(CommandContext& ctx, const std::vector<Operation>& operatio
     if (!outcome.fresh) continue;
     store::WriteBits(*bytes, operation.offset, operation.type.width, static_cast<uint64_t>(*outcome.fresh));
   }
-  if (writes) ctx.Notify('$', "setbit", key);
-  else if (!entry) ctx.Notify('n', "new", key);
+  if (writes) {
+    ctx.Notify('$', "setbit", key);
+  } else if (!entry) {
+    ctx.Notify('n', "new", key);
+  }
 }
 
 void BitField(CommandContext& ctx) {

@@ -120,8 +120,7 @@ void WaitAof(CommandContext& ctx) {
   if (replication.is_replica())
     return ctx.reply.Error("ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are "
                            "just local and are not propagated.");
-  if (*local == 1 && !ctx.services.config.appendonly)
-    return ctx.reply.Error(kNoAofToWaitFor);
+  if (*local == 1 && !ctx.services.config.appendonly) return ctx.reply.Error(kNoAofToWaitFor);
   const int64_t offset = ctx.session.written_offset;
   const uint64_t logged = durability.LoggedUpTo();
   // While it waits, the file may be turned off before a failing disk took all.
@@ -135,7 +134,8 @@ void WaitAof(CommandContext& ctx) {
     reply.Integer(replication.replicas().CountSynced(offset));
   };
   auto satisfied = [&replication, &durability, offset, logged, hopeless, local = *local, remote = *remote] {
-    return hopeless() || ((local == 0 || durability.IsSynced(logged)) && replication.replicas().CountSynced(offset) >= remote);
+    return hopeless() ||
+           ((local == 0 || durability.IsSynced(logged)) && replication.replicas().CountSynced(offset) >= remote);
   };
   if (satisfied() || ctx.services.dispatcher.in_transaction()) return answer(ctx.reply);
   replication.replicas().AddWaiter(ctx.session, satisfied);

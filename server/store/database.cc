@@ -344,10 +344,9 @@ std::optional<std::span<char>> Database::ResizeString(const KeyRef& key, size_t 
     value.room_ahead = room == GrowthRoom::kAhead && value.zeros != 0;
     TouchEntry(entry);
   }
-  const uint32_t handle =
-      Store(ready, place, value, entry ? entry.expiry_ms() : kNoExpiry,
-            entry ? entry.access_bits() : InitialAccessBits(),
-            !entry && kind == ChangeKind::kModified ? ChangeKind::kCreated : kind);
+  const uint32_t handle = Store(ready, place, value, entry ? entry.expiry_ms() : kNoExpiry,
+                                entry ? entry.access_bits() : InitialAccessBits(),
+                                !entry && kind == ChangeKind::kModified ? ChangeKind::kCreated : kind);
   if (handle == 0) return std::nullopt;
   const std::string_view text = EntryRef(context.arena.At(handle)).AsString(scratch);
   return std::span<char>(const_cast<char*>(text.data()), text.size());

@@ -264,8 +264,8 @@ TEST(ConfigEpoch, CollisionMovesTheSmallerIdOn) {
   EXPECT_EQ(b.core->current_epoch(), 11u);
 }
 
-// Seed 8458 of the simulator: two replicas took over at once and got the same epoch; one of their primaries, which had heard
-// of the other's only, had raised its own to that.
+// Seed 8458 of the simulator: two replicas took over at once and got the same epoch; one of their primaries, which had
+// heard of the other's only, had raised its own to that.
 TEST(ConfigEpoch, CollisionIsNotSettledBeforeASuccessorCouldBeHeardOf) {
   Bench b(SixNodes('a'));
   b.Settle();

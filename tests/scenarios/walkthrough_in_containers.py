@@ -120,24 +120,16 @@ def entrypoint_starts_like_the_official_one(options):
 
 
 @case
-def defaults_of_an_image_are_added_to(options):
+def protected_mode_is_off(options):
+    """Whoever sets defaults of his own, or replaces the entrypoint."""
     port = free_port()
-    engine.run("-d", "--name", name("entry"), "--net", "host", "-e", "TESSERA_DEFAULTS=maxclients 77", image(options), "--port", port)
-    wait_for(port, "with defaults")
-    with Client(port) as client:
-        equal(client.ok("CONFIG", "GET", "protected-mode"), [b"protected-mode", b"no"])
-        equal(client.ok("CONFIG", "GET", "maxclients"), [b"maxclients", b"77"])
-    engine("rm", "-f", "-v", name("entry"))
-
-
-@case
-def protected_mode_is_off_without_the_entrypoint_too(options):
-    port = free_port()
-    engine.run("-d", "--name", name("entry"), "--net", "host", "--entrypoint", "redis-server", image(options), "--port", port)
-    wait_for(port, "without the entrypoint")
-    with Client(port) as client:
-        equal(client.ok("CONFIG", "GET", "protected-mode"), [b"protected-mode", b"no"])
-    engine("rm", "-f", "-v", name("entry"))
+    for flags, maxclients in ((["-e", "TESSERA_DEFAULTS=maxclients 77"], b"77"), (["--entrypoint", "redis-server"], b"10000")):
+        engine.run("-d", "--name", name("entry"), "--net", "host", *flags, image(options), "--port", port)
+        wait_for(port, str(flags))
+        with Client(port) as client:
+            equal(client.ok("CONFIG", "GET", "protected-mode"), [b"protected-mode", b"no"], str(flags))
+            equal(client.ok("CONFIG", "GET", "maxclients"), [b"maxclients", maxclients], str(flags))
+        engine("rm", "-f", "-v", name("entry"))
 
 
 @case

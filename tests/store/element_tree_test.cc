@@ -49,12 +49,14 @@ TEST(Packed, ManyAreSkippedAsOneAfterTheOther) {
   std::string packed;
   for (int run = 0; run < 300; ++run) {
     const size_t sizes[] = {0, 1, 9, 126, 127, 128, 129, 16383, 16384};
-    const std::string value = run % 3 == 0 ? std::to_string(random()) : std::string(sizes[random() % std::size(sizes)], 'x');
+    const std::string value =
+        run % 3 == 0 ? std::to_string(random()) : std::string(sizes[random() % std::size(sizes)], 'x');
     for (uint32_t times = random() % 5; times > 0; --times) packed += Pack(value);
   }
   const auto* const begin = reinterpret_cast<const uint8_t*>(packed.data());
   const uint8_t* p = begin;
-  for (uint64_t count = 0; p < begin + packed.size(); ++count, p = SkipPacked(p)) ASSERT_EQ(SkipPacked(begin, count), p);
+  for (uint64_t count = 0; p < begin + packed.size(); ++count, p = SkipPacked(p))
+    ASSERT_EQ(SkipPacked(begin, count), p);
 }
 
 TEST(Packed, ScoresKeepTheirValue) {
