@@ -151,6 +151,7 @@ void BlockedKeys::OnChange(int db, uint16_t, std::string_view key, store::Change
     case store::ChangeKind::kMovedAway:
       return Note(db, key, Event::kGone);
     case store::ChangeKind::kInternal:
+    case store::ChangeKind::kForm:
     case store::ChangeKind::kModified:  // not every change in place is news to those who wait: see Signal
     case store::ChangeKind::kExpiry:
       return;

@@ -412,7 +412,7 @@ void Dispatcher::EndUnit() {
 }
 
 void Dispatcher::OnChange(int db, uint16_t, std::string_view key, store::ChangeKind kind) {
-  if (kind == store::ChangeKind::kExpired) return;
+  if (kind == store::ChangeKind::kExpired || kind == store::ChangeKind::kForm) return;
   if (kind == store::ChangeKind::kEvicted) {
     ++services_.stats.evicted_keys;
     if (services_.config.notify_keyspace_events != 0) services_.pubsub.NotifyKeyspace(db, 'e', "evicted", key);

@@ -406,8 +406,8 @@ void Migrator::DropIdleLinks() {
 
 // ---- what happens to keys meanwhile
 
-void Migrator::OnChange(int db, uint16_t, std::string_view key, store::ChangeKind) {
-  if (moving_.empty()) return;
+void Migrator::OnChange(int db, uint16_t, std::string_view key, store::ChangeKind kind) {
+  if (moving_.empty() || kind == store::ChangeKind::kForm) return;
   const auto it = moving_.find(Place(db, key));
   if (it == moving_.end()) return;
   for (Job::Item& item : it->second->items)

@@ -54,7 +54,8 @@ void Watches::Break(int db, std::string_view key, bool by_expiry) {
 }
 
 void Watches::OnChange(int db, uint16_t, std::string_view key, store::ChangeKind kind) {
-  if (!watchers_.empty() && kind != store::ChangeKind::kInternal) Break(db, key, kind == store::ChangeKind::kExpired);
+  if (watchers_.empty() || kind == store::ChangeKind::kInternal || kind == store::ChangeKind::kForm) return;
+  Break(db, key, kind == store::ChangeKind::kExpired);
 }
 
 void Watches::BreakExisting(int db) {

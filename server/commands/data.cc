@@ -21,8 +21,7 @@ bool CheckStringLength(CommandContext& ctx, uint64_t size, uint64_t appended) {
 
 void LeaveRaw(CommandContext& ctx, std::string_view key, store::EntryRef entry) {
   if (entry.encoding_name() == "raw") return;
-  (void)ctx.db().ResizeString(key, entry.string_length(), store::GrowthRoom::kExact, store::ChangeKind::kInternal);
-  ctx.PropagateNothing();
+  (void)ctx.db().ResizeString(key, entry.string_length(), store::GrowthRoom::kExact, store::ChangeKind::kForm);
 }
 
 void ReplyInvalidExpireTime(CommandContext& ctx) {

@@ -35,6 +35,7 @@ enum class ChangeKind : uint8_t {
   kOverwritten,  // whole value replaced
   kModified,     // value changed in place
   kInternal,     // of a value, what its readers do not see (consumer groups): no concern of WATCH
+  kForm,         // how a value is held, not what it is: no concern of anybody but its snapshots
   kExpiry,       // only the expiry changed
   kDeleted,
   kExpired,  // deleted because its time had come; OnExpired was called just before

@@ -18,12 +18,14 @@ TEST(SetBit, GrowsAndTellsTheBitBefore) {
   EXPECT_EQ(server("GETBIT k 4294967295"), ":0");
 }
 
-TEST(SetBit, PropagatesOnlyWhatChanges) {
+TEST(SetBit, CountsAndPropagatesOnlyWhatChanges) {
   CommandFixture server;
   server("SET k 12");
   server.TakePropagated();
+  const uint64_t dirty = server.services.stats.dirty;
   EXPECT_EQ(server("SETBIT k 0 0"), ":0");
   EXPECT_EQ(server("OBJECT ENCODING k"), "\"raw\"");
+  EXPECT_EQ(server.services.stats.dirty, dirty);
   EXPECT_EQ(server.TakePropagated(), Commands{});
   server("SETBIT k 0 1");
   server("SETBIT k 99 0");
