@@ -129,6 +129,11 @@ def read_database(client):
     return held
 
 
+def not_expired(held, now_ms):
+    """Of views as read_all gives them, those whose moment has not come."""
+    return {key: view for key, view in held.items() if not 0 <= view[1] <= now_ms}
+
+
 def read_all(server, databases=16, view=Held.exact):
     """{(database, key): view} of a whole server."""
     held = {}

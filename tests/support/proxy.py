@@ -19,6 +19,8 @@ class Proxy:
         self._ended = False
         self._rate = None
         self._until_cut = None
+        self._cuts_to_come = []
+        self.cuts = 0  # of cut_after, so far
         self.from_target = 0  # bytes so far
         self._of_target = set()
         self._peer = {}
@@ -49,7 +51,8 @@ class Proxy:
 
     def freeze(self):
         """Bytes stop flowing, connections stay: what a partition looks like to the endpoints."""
-        self._frozen = True
+        with self._lock:  # not a byte flows once this has returned
+            self._frozen = True
 
     def thaw(self):
         self._frozen = False
@@ -58,9 +61,11 @@ class Proxy:
         """What the target sends passes at this rate; None: freely again."""
         self._rate = bytes_per_s
 
-    def cut_after(self, count):
-        """The links break when the target has sent this many bytes more."""
-        self._until_cut = count
+    def cut_after(self, *counts):
+        """The links break when the target has sent this many bytes more; then again after the next count. None: no more cuts."""
+        with self._lock:
+            self._cuts_to_come = list(counts)
+            self._until_cut = self._cuts_to_come.pop(0) if counts else None
 
     def close(self):
         self._ended = True
@@ -126,9 +131,13 @@ class Proxy:
             time.sleep(0.02)
         if self._until_cut is not None:
             most = min(most, self._until_cut)
-        data = source.recv(most) if most else b""
+        if not most:
+            self._drop(source)
+            self._until_cut = self._cuts_to_come.pop(0) if self._cuts_to_come else None
+            self.cuts += 1
+            return True
+        data = source.recv(most)
         if not data:
-            self._until_cut = None
             return False
         if self._until_cut is not None:
             self._until_cut -= len(data)

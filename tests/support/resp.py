@@ -196,7 +196,7 @@ class Client:
         self._buffer.clear()
         return data
 
-    def at_end(self, timeout_s=5.0):
+    def at_end(self, timeout_s=30.0):
         """True when the server closes the connection within the time; whatever it still sends is kept in the buffer."""
         deadline = time.monotonic() + timeout_s
         while (left := deadline - time.monotonic()) > 0:
