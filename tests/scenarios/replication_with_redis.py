@@ -60,6 +60,11 @@ def stat(server, name):
     return int(server.info("stats")[name])
 
 
+# A PING in the stream may reach one replica and not the other: where offsets are compared, nothing flows by itself. Keys past
+# their time are gone as well, once all have been read.
+SILENT = {"repl_ping_replica_period": 3600, "repl_timeout": 7200}
+
+
 def kill(*servers):
     for server in servers:
         server.kill()
@@ -67,7 +72,7 @@ def kill(*servers):
 
 def no_image_left(server):
     """Half-received and half-sent images are gone."""
-    eventually(lambda: not glob.glob(server.path("temp-*")), 20, f"no temporary image in {server.directory}")
+    eventually(lambda: not glob.glob(server.path("temp-*")), 60, f"no temporary image in {server.directory}")
 
 
 @case
@@ -122,18 +127,21 @@ def partial_resync_of_every_type(options):
             wait_for_link(replica)
             full, chance = stat(primary, "sync_full"), random.Random(5)
             with Load(primary, families(options), "partial") as load:
-                for _ in range(6):
+                for turn in range(1, 7):
                     load.moved(50)
+                    partial = stat(primary, "sync_partial_ok")
                     proxy.cut_after(chance.randrange(1, 3000))
-                    eventually(lambda: proxy._until_cut is None, 30, "cut in the midst of the stream")
+                    eventually(lambda: proxy.cuts == turn, 90, "cut in the midst of the stream")
                     load.moved(50)
+                    # The link may still say that it is up.
+                    eventually(lambda: stat(primary, "sync_partial_ok") > partial, 90, "a partial resync")
                     wait_for_link(replica)
                 # A dead line, not a closed one: both sides have to notice by themselves.
                 primary.call("CONFIG", "SET", "repl-timeout", 3)
                 replica.call("CONFIG", "SET", "repl-timeout", 3)
                 primary.call("CONFIG", "SET", "repl-ping-replica-period", 1)
                 proxy.freeze()
-                eventually(lambda: not link_is_up(replica), 30, "the replica gives the silent link up")
+                eventually(lambda: not link_is_up(replica), 60, "the replica gives the silent link up")
                 proxy.cut()
                 proxy.thaw()
                 wait_for_link(replica)
@@ -173,13 +181,13 @@ def large_backlog(options):
 
 def chained(options, kinds):
     """Three in a chain under load; the middle is cut off, then promoted, then the old first follows the last."""
-    first = primary_of(kinds[0], repl_backlog_size="16mb")
+    first = primary_of(kinds[0], repl_backlog_size="16mb", **SILENT)
     fill_all(first)
     with Proxy(first.port) as upper:
-        middle = replica_of(kinds[1], upper.port, repl_backlog_size="16mb")
+        middle = replica_of(kinds[1], upper.port, repl_backlog_size="16mb", **SILENT)
         wait_for_link(middle)
         with Proxy(middle.port) as lower:
-            last = replica_of(kinds[2], lower.port, repl_backlog_size="16mb")
+            last = replica_of(kinds[2], lower.port, repl_backlog_size="16mb", **SILENT)
             wait_for_link(last)
             with Load(first, families(options), f"chain {os.path.basename(kinds[1])}") as load:
                 for proxy in (upper, lower, upper):
@@ -201,16 +209,13 @@ def chained(options, kinds):
             same(middle, last)
             info = middle.info("replication")
             equal(info["master_replid2"], old_id, "the second id")
-            for server in (first, middle, last):
-                server.call("CONFIG", "SET", "repl-ping-replica-period", 1000)
             partial = stat(middle, "sync_partial_ok")
-            # The first has nothing beyond the promotion: its link was cut before.
-            if int(first.info("replication")["master_repl_offset"]) < int(info["second_repl_offset"]):
-                first.call("REPLICAOF", "127.0.0.1", middle.port)
-                wait_for_link(first)
-                equal(stat(middle, "sync_partial_ok"), partial + 1, "partial resyncs with the promoted one")
-                equal(stat(middle, "sync_full"), 1, "full syncs by the promoted one")
-                same(middle, first)
+            # The first has nothing beyond the promotion: nothing happened since all were the same.
+            first.call("REPLICAOF", "127.0.0.1", middle.port)
+            wait_for_link(first)
+            equal(stat(middle, "sync_partial_ok"), partial + 1, "partial resyncs with the promoted one")
+            equal(stat(middle, "sync_full"), 1, "full syncs by the promoted one")
+            same(middle, first)
             # And once more: the last becomes primary of all, through the third id in a row.
             first.call("REPLICAOF", "127.0.0.1", last.port)
             middle_full, last_full = stat(middle, "sync_full"), stat(last, "sync_full")
@@ -241,9 +246,9 @@ def siblings_follow_the_promoted_one(options):
     kinds = (options.reference, options.server)
     for heir_kind, sibling_kind in ((kinds[0], kinds[1]), (kinds[1], kinds[0])):
         for primary_kind in kinds:
-            primary = primary_of(primary_kind, repl_backlog_size="8mb")
+            primary = primary_of(primary_kind, repl_backlog_size="8mb", **SILENT)
             fill_all(primary)
-            heir, sibling = (replica_of(kind, primary.port, repl_backlog_size="8mb") for kind in (heir_kind, sibling_kind))
+            heir, sibling = (replica_of(kind, primary.port, repl_backlog_size="8mb", **SILENT) for kind in (heir_kind, sibling_kind))
             for server in (heir, sibling):
                 wait_for_link(server)
             with Load(primary, families(options), "siblings") as load:
@@ -291,8 +296,7 @@ def output_buffer_limit_of_replicas(options):
 
             eventually(dropped, 60, f"dropped at the {what} limit", interval_s=0.1)
             assert number * 50_000 < 400_000_000
-            grown = int(primary.info("memory")["used_memory"]) - before
-            assert grown < 40_000_000, f"{grown} bytes"
+            eventually(lambda: int(primary.info("memory")["used_memory"]) - before < 40_000_000, 30, "no more than 40 MB of it are kept")
             contains(primary.log(), "output-buffer-limit" if primary_binary == options.server else "output buffer limits")
             replica.cont()
             wait_for_link(replica)
@@ -312,7 +316,7 @@ def output_buffer_limit_during_the_image(options):
             with Proxy(primary.port) as proxy:
                 proxy.limit(2_000_000)
                 replica = replica_of(replica_binary, proxy.port)
-                eventually(lambda: proxy.from_target > 1_000_000, 30, "the image flows")
+                eventually(lambda: proxy.from_target > 1_000_000, 60, "the image flows")
                 with primary.client() as client:
                     for i in range(200):
                         client.ok("SET", f"over:{i % 10}", bytes([i]) * 100_000)
@@ -333,16 +337,19 @@ def slow_replica(options):
             fill_bytes(primary, 100)
             with Proxy(primary.port) as proxy:
                 proxy.limit(1_500_000)
-                replica = replica_of(replica_binary, proxy.port)
-                worst = 0
+                replica = Server(replica_binary, repl_diskless_sync_delay=0, repl_timeout=20).start()
+                worst, image = 0, {}
                 with primary.client() as client:
+                    replica.call("REPLICAOF", "127.0.0.1", proxy.port)
                     while not link_is_up(replica):
                         start = time.monotonic()
                         client.ok("INCR", "during")
                         worst = max(worst, time.monotonic() - start)
+                        image[proxy.from_target] = True
                         time.sleep(0.01)
-                print(f"    diskless {diskless}: longest answer during the image {worst * 1000:.0f} ms")
-                assert worst < 2
+                print(f"    diskless {diskless}: longest answer during the image {worst * 1000:.0f} ms, {len(image)} answers")
+                # A primary that waited for the line would answer before the image and after it.
+                assert len(image) > 10, image.keys()
                 fill_bytes(primary, 30, prefix="later")
                 same(primary, replica)
             kill(primary, replica)
@@ -360,19 +367,20 @@ def replica_leaves_in_the_middle_of_the_image(options):
             replica = Server(replica_binary, repl_diskless_sync_delay=0).start()
             replica.call("SET", "old", "data")
             with Proxy(primary.port) as proxy:
-                proxy.cut_after(chance.randrange(100_000, 1_000_000))
+                # No image gets through whole, however late we look.
+                proxy.cut_after(chance.randrange(100_000, 1_000_000), *(chance.randrange(100_000, 3_000_000) for _ in range(3)), *[3_000_000] * 100)
                 replica.call("REPLICAOF", "127.0.0.1", proxy.port)
-                for _ in range(3):
-                    eventually(lambda: proxy._until_cut is None, 60, "cut in the midst of the image")
+                for turn in range(1, 5):
+                    eventually(lambda: proxy.cuts >= turn, 60, "cut in the midst of the image")
                     if replica_binary == options.server:
                         equal(replica.call("GET", "old"), b"data")
-                    proxy.cut_after(chance.randrange(100_000, 3_000_000))
-                eventually(lambda: proxy._until_cut is None, 60, "cut in the midst of the image")
                 # Killed while it receives, and back.
                 proxy.limit(2_000_000)
                 at = proxy.from_target
-                eventually(lambda: proxy.from_target > at + 500_000, 30, "the image flows")
+                eventually(lambda: proxy.from_target > at + 500_000, 60, "the image flows")
+                eventually(lambda: replica.info("replication")["master_sync_in_progress"] == "1", 60, "it receives", interval_s=0.01)
                 replica.kill()
+                proxy.cut_after()
                 equal(primary.call("PING"), b"PONG")
                 replica.start(replicaof=["127.0.0.1", proxy.port])
                 proxy.limit(None)
@@ -396,9 +404,9 @@ def primary_dies_in_the_middle_of_the_image(options):
             with Proxy(primary.port) as proxy:
                 proxy.limit(3_000_000)
                 replica.call("REPLICAOF", "127.0.0.1", proxy.port)
-                eventually(lambda: proxy.from_target > 1_000_000, 30, "the image flows")
+                eventually(lambda: proxy.from_target > 1_000_000, 60, "the image flows")
                 primary.kill()
-                eventually(lambda: replica.info("replication")["master_sync_in_progress"] == "0", 30, "the image is given up")
+                eventually(lambda: replica.info("replication")["master_sync_in_progress"] == "0", 120, "the image is given up")
                 equal(replica.call("GET", "old"), b"data")
                 proxy.limit(None)
                 primary.start()
@@ -423,7 +431,7 @@ def replica_stops_reading_in_the_middle_of_the_image(options):
         dead = Client(primary.port)
         dead.ok("REPLCONF", "listening-port", "1", "capa", "eof", "capa", "psync2")
         dead.send("PSYNC", "?", "-1")
-        eventually(lambda: primary.info("replication")["connected_slaves"] == "1", 10, "it counts as a replica")
+        eventually(lambda: stat(primary, "sync_full") == 1, 30, "it counts as a replica")
         replica = replica_of(replica_binary, primary.port)
         eventually(lambda: f"port={replica.port}" in str(primary.info("replication")), 60)
         eventually(lambda: primary.info("replication")["connected_slaves"] == "1" or None, 60, "the dead one is given up")
@@ -435,7 +443,7 @@ def replica_stops_reading_in_the_middle_of_the_image(options):
         with Proxy(primary.port) as proxy:
             proxy.limit(4_000_000)
             other.call("REPLICAOF", "127.0.0.1", proxy.port)
-            eventually(lambda: proxy.from_target > 1_000_000, 30, "the image flows")
+            eventually(lambda: proxy.from_target > 1_000_000, 60, "the image flows")
             proxy.freeze()
             eventually(lambda: primary.info("replication")["connected_slaves"] == "1", 60, "given up")
             proxy.limit(None)
@@ -486,7 +494,8 @@ def field_expiry_and_a_redis_that_does_not_know_it(options):
                 equal(client.ok("HPTTL", "stream:restored", "FIELDS", 1, "f2")[0] > 90_000, True)
                 wait_until_caught_up(primary, between)
                 equal(between.call("HPTTL", "stream:restored", "FIELDS", 1, "f2")[0] > 90_000, True, "restored at our own replica")
-                eventually(lambda: client.ok("HLEN", "large") == 298 and client.ok("EXISTS", "gone") == 0 and client.ok("HLEN", "missed") == 1, 30)
+                left = {"small": 2, "large": 298, "gone": 0, "stream": 1, "missed": 1, "stream:restored": 298, "missed:restored": 298}
+                eventually(lambda: {key: client.ok("HLEN", key) for key in left} == left, 60, "all fields that run out are gone")
                 for server in (between, direct, behind):
                     same(primary, server)
                 equal(stat(primary, "sync_partial_ok"), 1, "partial resyncs")
@@ -494,11 +503,11 @@ def field_expiry_and_a_redis_that_does_not_know_it(options):
                 assert "CRITICAL" not in server.log() and "sending an error to its master" not in server.log(), server.log()[-2000:]
             # To move such a key there is refused rather than its expiry lost without a word.
             target = Server(options.reference).start()
-            reply = client("MIGRATE", "127.0.0.1", target.port, "large", 0, 5000)
+            reply = client("MIGRATE", "127.0.0.1", target.port, "large", 0, 25000)
             contains(reply, b"ERR Target instance replied with error: ERR Bad data format")
             equal(client.ok("HLEN", "large"), 298)
             client.ok("HPERSIST", "large", "FIELDS", 1, "f2")
-            equal(client("MIGRATE", "127.0.0.1", target.port, "large", 0, 5000), b"OK")
+            equal(client("MIGRATE", "127.0.0.1", target.port, "large", 0, 25000), b"OK")
             equal(target.call("HLEN", "large"), 298)
         kill(primary, between, direct, behind, target)
 
@@ -522,8 +531,8 @@ def keys_that_run_out(options):
         with primary.client() as client:
             for i in range(100):
                 client.ok("SET", f"after:{i}", i, "PX", 3000)
-            client.ok("SET", "kept", 1, "PX", 3000)
-            client.ok("PERSIST", "kept")
+            for command in (("MULTI",), ("SET", "kept", 1, "PX", 3000), ("PERSIST", "kept"), ("EXEC",)):
+                client.ok(*command)
         wait_until_caught_up(primary, replica)
         primary.kill()
         replica.call("REPLICAOF", "NO", "ONE")
@@ -629,7 +638,7 @@ def random_round(options, seed):
                         replica.call("CONFIG", "SET", "repl-backlog-size", chance.choice((16384, 1 << 20)))
             for proxy in proxies:
                 proxy.limit(None)
-                proxy._until_cut = None
+                proxy.cut_after()
             for place in (1, 2):
                 wait_for_link(servers[order[place]], 120)
                 same(servers[order[0]], servers[order[place]], what=f"seed {seed}, step {step}")
