@@ -115,6 +115,7 @@ class Runner:
                 with server.client() as client:
                     client("CLIENT", "UNPAUSE")
                     client("FLUSHALL")
+        normalise.begin()
         if self.listeners is not None:
             self.listeners.open()
         self.comparable = True  # until a command that one of them does not know makes their contents differ
@@ -151,7 +152,7 @@ class Runner:
             time.sleep(int(words[1]) / 1000)
         elif directive == "%until":
             for client in clients:
-                eventually(lambda: re.search(words[1], client(*words[2:])), 30, where)
+                eventually(lambda: re.search(words[1], client(*words[2:])), 60, where)
         elif directive == "%closed":
             closed = [client.at_end() for client in clients]
             if closed != [True, True]:

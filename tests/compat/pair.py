@@ -32,9 +32,9 @@ class Side:
             self.servers[1].call("CLUSTER", "SET-CONFIG-EPOCH", 2)
             self.servers[0].call("CLUSTER", "MEET", "127.0.0.1", self.servers[1].port)
             for server in self.servers:
-                eventually(lambda: info_of(server)["cluster_slots_assigned"] == "16001", 30, "both nodes know the slots")
-                eventually(lambda: info_of(server)["cluster_state"] == "ok", 30, "the cluster is ok")
-                eventually(lambda: all(n.link == "connected" for n in nodes_seen_by(server).values()), 30, "linked")
+                eventually(lambda: info_of(server)["cluster_slots_assigned"] == "16001", 60, "both nodes know the slots")
+                eventually(lambda: info_of(server)["cluster_state"] == "ok", 60, "the cluster is ok")
+                eventually(lambda: all(n.link == "connected" for n in nodes_seen_by(server).values()), 60, "linked")
             self.variables = {}
             for number, server in enumerate(self.servers, 1):
                 self.variables[f"${{ID{number}}}".encode()] = node_id(server).encode()
@@ -42,7 +42,7 @@ class Side:
                 self.variables[f"${{PORT{number}}}".encode()] = str(server.port).encode()
 
     def connect(self, protocol, node=0):
-        return Client(self.servers[node].port, protocol=protocol, timeout_s=20)
+        return Client(self.servers[node].port, protocol=protocol, timeout_s=60)
 
     def fill_in(self, argument):
         """${ID1}, ${PORT2} ... in a command become this side's own."""
@@ -86,18 +86,18 @@ class Pair:
                 if not server.running():
                     server.start()
                     if self.cluster:
-                        eventually(lambda: info_of(server)["cluster_state"] == "ok", 30, "the cluster is ok")
+                        eventually(lambda: info_of(server)["cluster_state"] == "ok", 60, "the cluster is ok")
 
 
 class NoAnswer(Exception):
     """A server did not answer in time; what all had sent until then."""
 
     def __init__(self, blocks):
-        super().__init__(f"no answer within 10 s, after {[block[-100:] for block in blocks]}")
+        super().__init__(f"no answer in time, after {[block[-100:] for block in blocks]}")
         self.blocks = blocks
 
 
-def exchange(sockets, data, end, timeout_s=10):
+def exchange(sockets, data, end, timeout_s=30):
     """Sends the same bytes to all sockets, reading while sending so that nobody's buffer can fill up; every answer must
     end with `end`. Returns the answers."""
     state = {s.fileno(): [s, memoryview(data), bytearray()] for s in sockets}

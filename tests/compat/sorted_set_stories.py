@@ -81,7 +81,7 @@ SORTED_SET_STORIES = {
         a: BZPOPMIN z 0.05
         b: BZPOPMAX z 0.05
         c: BZMPOP 0.05 1 z MIN
-        %sleep 300
+        %answered a b c
         a: BZPOPMIN z 0
         b: BZMPOP 0 1 z MAX
         c: BZPOPMAX z 0

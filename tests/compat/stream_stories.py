@@ -112,7 +112,7 @@ STREAM_STORIES = {
         d: XGROUP CREATE s g $ MKSTREAM
         a: XREADGROUP GROUP g a BLOCK 0 STREAMS s >
         d: PEXPIRE s 50
-        %sleep 400
+        %answered a
         d: EXISTS s
     """,
     "another type takes its place": """
@@ -171,7 +171,7 @@ STREAM_STORIES = {
         d: XGROUP CREATE s g $ MKSTREAM
         a: XREAD BLOCK 50 STREAMS s $
         b: XREADGROUP GROUP g a BLOCK 50 STREAMS s >
-        %sleep 300
+        %answered a b
         d: XADD s 1-0 f 1
         a: XREAD BLOCK 100 STREAMS s 0
     """,

@@ -8,6 +8,7 @@ are compared, the step's effects have to be over: a PING on another connection i
     a: BLPOP k 0            sends; what arrives on any connection is compared
     a: BLPOP k 0.001        of a moment only: goes on when it is over
     %sleep 50               milliseconds, for timeouts
+    %answered a b           goes on when those connections have the answers to all they have sent
     %unblock a [ERROR]      CLIENT UNBLOCK of that connection, by a helper
     %kill a                 CLIENT KILL of that connection
     %close a                the client goes away
@@ -18,6 +19,7 @@ that differs is printed with as few lines as possible.
 """
 
 import argparse
+import collections
 import os
 import random
 import select
@@ -156,7 +158,7 @@ STORIES = {
         b: BLMOVE k j LEFT LEFT 0.05
         c: BRPOPLPUSH k j 0.05
         e: BLMPOP 0.05 1 k LEFT
-        %sleep 300
+        %answered a b c e
         d: RPUSH k x
         d: LLEN k
     """,
@@ -252,7 +254,7 @@ CLUSTER_STORIES = {
         b: BLPOP k3 0
         d: CLUSTER SETSLOT 7629 MIGRATING ${ID2}
         d: CLUSTER SETSLOT 7629 NODE ${ID2}
-        %sleep 1500
+        %answered a
         d: RPUSH k3 x
         a: BLPOP k 0
         d: CLUSTER SETSLOT 7629 NODE ${ID1}
@@ -269,6 +271,7 @@ class Cast:
         self.side = side
         self.protocol = protocol
         self.clients = {}
+        self.owed = collections.Counter()  # answers, by connection
         self.closed = set()
         self.helper = side.connect(2)
         self.helper("FLUSHALL")
@@ -297,6 +300,7 @@ class Cast:
                     self.closed.add(name)
             if frames:
                 news[name] = frames
+                self.owed[name] -= len(frames)
         return news
 
     @staticmethod
@@ -307,6 +311,8 @@ class Cast:
         words = split_line(line)
         if words[0] == b"%sleep":
             time.sleep(int(words[1]) / 1000)
+        elif words[0] == b"%answered":
+            pass
         elif words[0] == b"%unblock":
             reply = self.helper("CLIENT", "UNBLOCK", self.client(words[1].decode()).id, *words[2:])
             return {"helper": [(":", str(reply).encode())]}
@@ -320,7 +326,9 @@ class Cast:
         elif words[0] == b"%primary":
             self.helper("REPLICAOF", "NO", "ONE")
         else:
-            client = self.client(words.pop(0)[:-1].decode())
+            name = words.pop(0)[:-1].decode()
+            client = self.client(name)
+            self.owed[name] += 1
             client.send_raw(encode([self.side.fill_in(word) for word in words]))
         return {}
 
@@ -358,7 +366,7 @@ def run(name, story, sides, protocol):
         for line in filter(None, map(str.strip, story.splitlines())):
             heard = [cast.step(line) for cast in casts]
             # What one server has answered the other may be about to answer.
-            until = time.monotonic() + 2
+            until = time.monotonic() + 20
             while True:
                 for cast, news in zip(casts, heard):
                     cast.settle()
@@ -367,7 +375,8 @@ def run(name, story, sides, protocol):
                 words = split_line(line)
                 # What waits for a moment is over before the next step, which may depend on it.
                 owed = {words[0][:-1].decode()} if words[-1] == A_MOMENT else set()
-                if (equal(words, *heard) or expected(words, *heard)) and owed <= heard[0].keys():
+                answered = words[0] != b"%answered" or all(cast.owed[name.decode()] == 0 for cast in casts for name in words[1:])
+                if (equal(words, *heard) or expected(words, *heard)) and owed <= heard[0].keys() and answered:
                     break
                 if time.monotonic() > until:
                     shown = ["; ".join(f"{who}: {' '.join(map(normalise.text, frames))}" for who, frames in sorted(news.items()))
