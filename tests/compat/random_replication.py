@@ -58,7 +58,7 @@ class Replicated:
             a, b = self.primary.info("replication"), self.replica.info("replication")
             return b["master_link_status"] == "up" and a["master_repl_offset"] == b["slave_repl_offset"]
 
-        eventually(caught_up, 30, "the replica has caught up", interval_s=0.002)
+        eventually(caught_up, 90, "the replica has caught up", interval_s=0.002)
 
     def kill(self):
         self.primary.kill()

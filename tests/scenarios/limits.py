@@ -28,8 +28,9 @@ def cpu_seconds(server):
 @case
 def maxclients(options):
     server = Server(options.server, maxclients=20).start()
-    eventually(lambda: server.info("clients")["connected_clients"] == "1", 10, "the start's connections are gone")
-    clients = [server.client() for _ in range(20)]
+    clients = [server.client()]
+    eventually(lambda: clients[0].info("clients")["connected_clients"] == "1", 60, "the start's connections are gone")
+    clients += [server.client() for _ in range(19)]
     for client in clients:
         equal(client("PING"), b"PONG")
     refused = server.client()
@@ -41,7 +42,7 @@ def maxclients(options):
         with server.client() as client:
             return client("PING") == b"PONG"
 
-    eventually(served, 10, "room again")
+    eventually(served, 60, "room again")
     assert int(clients[0].info("stats")["rejected_connections"]) >= 1
     equal(clients[0].info("clients")["maxclients"], "20")
 
@@ -51,12 +52,20 @@ def idle_clients_are_dropped(options):
     server = Server(options.server, timeout=1).start()
     idle, busy = server.client(), server.client()
     equal(idle("PING"), b"PONG")
-    deadline = time.monotonic() + 4
-    while time.monotonic() < deadline:
-        equal(busy("PING"), b"PONG")
+    begun = heard = time.monotonic()
+    limit = begun + 60
+    while heard - begun < 4:
+        try:
+            equal(busy("PING"), b"PONG")
+            heard = time.monotonic()
+        except ConnectionError:
+            # On a machine that held us up it has been idle as well.
+            silent_s = time.monotonic() - heard
+            assert silent_s >= 0.9 and time.monotonic() < limit, f"a client that was silent for {silent_s:.2f} s is dropped"
+            busy = server.client()
+            begun = heard = time.monotonic()
         time.sleep(0.2)
-    assert idle.at_end(5), "the idle client is still there"
-    equal(busy("PING"), b"PONG")
+    assert idle.at_end(), "the idle client is still there"
 
 
 @case
@@ -78,7 +87,7 @@ def slow_reader_hits_the_output_limit(options):
         peak = resident_kb(server) - before
         assert peak < 200_000, f"{peak} kB for a reader that does not read"
         # Either the connection was dropped, as Redis does, or the server stopped reading from it.
-        eventually(lambda: resident_kb(server) - before < 200_000, 10)
+        eventually(lambda: resident_kb(server) - before < 200_000, 60)
         equal(client("STRLEN", "big"), 5_000_000)
         slow.close()
 
@@ -91,7 +100,7 @@ def limit_over_time_drops_the_slow_reader(options):
         slow = server.client()
         for _ in range(8):
             slow.send("GET", "big")
-        eventually(lambda: b"name=" in client("CLIENT", "LIST") and client.info("clients")["connected_clients"] == "1", 15,
+        eventually(lambda: b"name=" in client("CLIENT", "LIST") and client.info("clients")["connected_clients"] == "1", 60,
                    "the slow reader is dropped")  # fmt: skip
 
 
@@ -132,7 +141,7 @@ def query_buffer_limit(options):
         dropped = False
     except ConnectionError:
         dropped = True
-    assert dropped or client.at_end(5), "a request beyond the query buffer's limit is still being read"
+    assert dropped or client.at_end(), "a request beyond the query buffer's limit is still being read"
     with server.client() as other:
         equal(other("PING"), b"PONG")
 
@@ -188,7 +197,7 @@ def requests_cut_at_every_byte(options):
     for at in range(0, len(request), 7):
         with server.client() as client:
             client.send_raw(request[:at])
-    eventually(lambda: server.info("clients")["connected_clients"] == "1", 10)
+    eventually(lambda: server.info("clients")["connected_clients"] == "1", 60)
 
 
 @case
@@ -278,7 +287,7 @@ def many_connections_come_and_go(options):
             equal(client.read(), b"OK")
         for client in clients:
             client.close()
-    eventually(lambda: server.info("clients")["connected_clients"] == "1", 10)
+    eventually(lambda: server.info("clients")["connected_clients"] == "1", 60)
     assert int(server.info("stats")["total_connections_received"]) >= 2000
 
 
@@ -288,13 +297,13 @@ def graceful_shutdown(options):
         server = Server(options.server, save="900 1").start()
         server.call("SET", "k", "v")
         server.signal(number)
-        equal(server.wait(20), 0, f"exit code after signal {number}")
+        equal(server.wait(60), 0, f"exit code after signal {number}")
         server.start()
         equal(server.call("GET", "k"), b"v")
         with server.client() as client:
             client.send("SHUTDOWN", "NOSAVE")
             assert client.at_end()
-        equal(server.wait(20), 0, "exit code after SHUTDOWN")
+        equal(server.wait(60), 0, "exit code after SHUTDOWN")
 
 
 @case

@@ -2,6 +2,7 @@
 """MIGRATE: keys move between servers while clients go on writing, and no acknowledged write is lost on the way."""
 
 import os
+import select
 import sys
 import threading
 import time
@@ -13,7 +14,7 @@ from support.scenario import case, contains, equal, main
 from support.wait import eventually
 
 
-def migrate(client, target, *keys, options=(), db=0, timeout_ms=5000):
+def migrate(client, target, *keys, options=(), db=0, timeout_ms=25000):
     return client("MIGRATE", "127.0.0.1", target.port, "", db, timeout_ms, *options, "KEYS", *keys)
 
 
@@ -22,6 +23,7 @@ def between_all_kinds_of_servers(options):
     tessera, other = Server(options.server).start(), Server(options.server).start()
     redis = Server(options.reference).start()
     for source, target in ((tessera, other), (tessera, redis), (redis, tessera)):
+        start = time.monotonic()
         with source.client() as here, target.client() as there:
             here("FLUSHALL"), there("FLUSHALL")
             here("SET", "plain", "value"), here("SET", "number", "17", "EX", "1000"), here("SET", "long", "x" * 100_000)
@@ -29,11 +31,12 @@ def between_all_kinds_of_servers(options):
             equal(here("DBSIZE"), 0)
             equal(there("MGET", "plain", "number", "missing", "long"), [b"value", b"17", None, b"x" * 100_000])
             equal(there("TTL", "plain"), -1)
-            assert 990 <= there("TTL", "number") <= 1000
+            left_s = there("TTL", "number")
+            assert 998 - (time.monotonic() - start) <= left_s <= 1000
             equal(migrate(here, target, "missing"), b"NOKEY")
             # To another database, with COPY; then over what stands there.
             here("SET", "k", "1")
-            equal(here("MIGRATE", "127.0.0.1", target.port, "k", 3, 5000, "COPY"), b"OK")
+            equal(here("MIGRATE", "127.0.0.1", target.port, "k", 3, 25000, "COPY"), b"OK")
             equal(here("GET", "k"), b"1")
             reply = migrate(here, target, "k", db=3)
             assert isinstance(reply, Error), reply
@@ -78,16 +81,21 @@ def silent_and_dead_targets(options):
         here("SET", "k", "v")
         equal(migrate(here, target, "k", options=["COPY"]), b"OK")
         target.stop()
-        start = time.monotonic()
-        here.send("MIGRATE", "127.0.0.1", target.port, "k", 0, 700, "REPLACE")
-        equal(bystander("GET", "k"), b"v")
-        assert time.monotonic() - start < 0.5, "the server stood still"
-        equal(here.read(), b"IOERR error or timeout reading to target instance")
-        assert 0.6 < time.monotonic() - start < 5
-        equal(here("GET", "k"), b"v")
+        for timeout_ms in (700, 5000, 20000):
+            start = time.monotonic()
+            here.send("MIGRATE", "127.0.0.1", target.port, "k", 0, timeout_ms, "REPLACE")
+            equal(bystander("GET", "k"), b"v")
+            # Both answered: only a machine that was held up for so long has an excuse, and is asked again.
+            stood_still = bool(select.select([here.socket], [], [], 0)[0])
+            equal(here.read(), b"IOERR error or timeout reading to target instance")
+            assert time.monotonic() - start > timeout_ms / 1000 - 0.1
+            equal(here("GET", "k"), b"v")
+            if not stood_still:
+                break
+        assert not stood_still, "the server stood still"
         target.cont()
         # A kept connection whose other end went away meanwhile is noticed and replaced.
-        eventually(lambda: migrate(here, target, "k", options=["REPLACE", "COPY"]) == b"OK", 10)
+        eventually(lambda: migrate(here, target, "k", options=["REPLACE", "COPY"]) == b"OK", 60)
         target.kill()
         target.start()
         equal(migrate(here, target, "k", options=["REPLACE"]), b"OK")
@@ -101,6 +109,7 @@ def silent_and_dead_targets(options):
 def written_while_under_way(options):
     """The target sleeps while the keys travel; what clients change meanwhile reaches it all the same."""
     source, target = Server(options.server, appendonly="yes").start(), Server(options.server).start()
+    start = time.monotonic()
     with source.client() as here, source.client() as writer, target.client() as there:
         for name in ("still", "changed", "deleted", "renewed", "shortened"):
             here("SET", name, "old")
@@ -119,7 +128,9 @@ def written_while_under_way(options):
             equal(here.read(), b"OK")
             equal(second.read(), b"NOKEY")
         equal(there("MGET", "still", "changed", "deleted", "renewed"), [b"old", b"older", None, b"new"])
-        assert 490 <= there("TTL", "shortened") <= 500 and 990 <= there("TTL", "renewed") <= 1000
+        shortened_s, renewed_s = there("TTL", "shortened"), there("TTL", "renewed")
+        elapsed_s = time.monotonic() - start
+        assert 498 - elapsed_s <= shortened_s <= 500 and 998 - elapsed_s <= renewed_s <= 1000
         equal(here("DBSIZE"), 0)
     # The log tells the same story.
     source.kill()

@@ -112,19 +112,18 @@ def a_large_stream_stays_calm(options):
     with server.client(timeout_s=120) as client:
         fill(client, options.entries)
         figures = {}
-        for name, command in (("COPY", ["COPY", "s", "t", "REPLACE"]), ("DEL", ["DEL", "t"])):
+        for name, command in (("COPY", ["COPY", "s", "t", "REPLACE"]), ("DEL", ["DEL", "t"]), ("UNLINK", ["UNLINK", "t"])):
             tries = []
-            for _ in range(3):
+            for _ in range(5):  # Others may take the processor away in the midst of one.
                 client("COPY", "s", "t")
                 tries.append(milliseconds_of(server, *command))
             figures[name] = min(tries)
-        client("COPY", "s", "t")
-        figures["UNLINK"] = milliseconds_of(server, "UNLINK", "t")
         pinger = Pinger(server)
         client.ok("BGSAVE")
         while server.info("persistence")["rdb_bgsave_in_progress"] == "1":
             client.ok("XADD", "s", "*", "f", "v")
-            client("XACK", "s", "g", client.ok("XPENDING", "s", "g", "-", "+", 1)[0][0])
+            for entry in client.ok("XPENDING", "s", "g", "-", "+", 1):
+                client.ok("XACK", "s", "g", entry[0])
         figures["a PING while saving"] = pinger.stop()
         equal(server.info("persistence")["rdb_last_bgsave_status"], "ok")
         print("  ms at most: " + ", ".join(f"{name} {figure:.2f}" for name, figure in figures.items()), flush=True)
