@@ -27,7 +27,7 @@ def start_fails(options, text, *arguments, input=None):
     command = [options.server, server.config_file if input is None else "-", "--port", str(server.port), *arguments]
     done = subprocess.run(
         command, cwd=server.directory, input=input, stdin=None if input is not None else subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, text=True,
     )  # fmt: skip
     assert done.returncode != 0, f"the server started (and ended) with:\n{text}"
     return done.stdout
@@ -114,16 +114,16 @@ def faults_stop_the_start(options):
     contains(start_fails(options, "", "--nosuchoption", "1"), "Bad directive or wrong number of arguments")
     contains(start_fails(options, "", "--timeout", "abc"), "argument couldn't be parsed into an integer")
     contains(start_fails(options, "include /nosuch/file.conf\n"), "can't open config file '/nosuch/file.conf'")
-    done = subprocess.run([options.server, "/nosuch/file.conf"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20)
+    done = subprocess.run([options.server, "/nosuch/file.conf"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
     assert done.returncode != 0
     contains(done.stdout, "can't open config file '/nosuch/file.conf': No such file or directory")
 
 
 @case
 def version_and_help(options):
-    output = subprocess.run([options.server, "--version"], stdout=subprocess.PIPE, text=True, timeout=20, check=True).stdout
+    output = subprocess.run([options.server, "--version"], stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
     contains(output, "v=")
-    done = subprocess.run([options.server, "--help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20)
+    done = subprocess.run([options.server, "--help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
     contains(done.stdout, "Usage: ")
 
 
@@ -131,7 +131,7 @@ def version_and_help(options):
 def port_in_use(options):
     first = Server(options.server).start()
     second = Server(options.server, port=first.port).launch()
-    assert second.wait(20) != 0
+    assert second.wait(60) != 0
     contains(second.log(), "Address already in use")
     equal(first.call("PING"), b"PONG")
 
@@ -141,7 +141,7 @@ def a_failed_start_leaves_the_pid_file_alone(options):
     directory = temporary_directory()
     first = Server(options.server, directory=directory, pidfile="my.pid").start()
     second = Server(options.server, directory=directory, port=first.port, pidfile="my.pid").launch()
-    equal(second.wait(20), 1)
+    equal(second.wait(60), 1)
     with open(os.path.join(directory, "my.pid")) as file:
         equal(int(file.read()), first.pid)
 
@@ -166,7 +166,7 @@ def shutdown_options_of_signals(options):
     server.call("SET", "k", "v")
     os.mkdir(server.path("dump.rdb"))
     server.signal(15)
-    eventually(lambda: "Not shutting down" in server.log(), 10)
+    eventually(lambda: "Not shutting down" in server.log(), 60)
     equal(server.call("GET", "k"), b"v")
     os.rmdir(server.path("dump.rdb"))
     equal(server.terminate(), 0)
@@ -177,7 +177,7 @@ def shutdown_options_of_signals(options):
 def two_nodes_never_share_a_nodes_file(options):
     first = Server(options.server, cluster_enabled="yes").start()
     second = Server(options.server, directory=first.directory, cluster_enabled="yes").launch()
-    assert second.wait(20) != 0
+    assert second.wait(60) != 0
     contains(second.log(), "already used by a different")
     equal(first.call("PING"), b"PONG")
 
@@ -221,7 +221,7 @@ def rewrite_keeps_comments_and_order(options):
         with server.client() as client:
             return client("AUTH", 'a "b\nc') == b"OK" and client
 
-    eventually(answers, 20)
+    eventually(answers, 60)
     with server.client() as client:
         client.ok("AUTH", 'a "b\nc')
         for name, value in {"timeout": b"9", "maxmemory": b"128974848", "slowlog-max-len": b"77", "appendfsync": b"no",
@@ -256,7 +256,7 @@ def log_file_and_pid_file(options):
     server.call("CONFIG", "SET", "loglevel", "debug")
     with server.client() as client:
         equal(client("PING"), b"PONG")
-    eventually(lambda: os.path.exists(os.path.join(directory, "my.log")), 10, "a log moved away is begun afresh")
+    eventually(lambda: os.path.exists(os.path.join(directory, "my.log")), 60, "a log moved away is begun afresh")
     server.terminate()
     assert not os.path.exists(os.path.join(directory, "my.pid")), "the pid file is left behind"
 

@@ -78,9 +78,9 @@ def policies_change_under_pipelines(options):
                 time.sleep(chance.uniform(0, 0.02))
             client.ok("CONFIG", "SET", "appendonly", "yes")
         if loop % 2:
-            eventually(lambda: idle(server), 30)
+            eventually(lambda: idle(server), 90)
         before = [max(writer.acknowledged.values()) for writer in writers]
-        eventually(lambda: all(max(w.acknowledged.values()) > b for w, b in zip(writers, before)), 10, "replies", ignore=())
+        eventually(lambda: all(max(w.acknowledged.values()) > b for w, b in zip(writers, before)), 60, "replies", ignore=())
         server.terminate()  # In even loops the first base may not be complete yet.
         for writer in writers:
             writer.join(30)
@@ -94,12 +94,12 @@ def policies_change_under_pipelines(options):
 @case
 def replies_behind_a_rewrite(options):
     server = Server(options.server, appendonly="yes", appendfsync="always").start()
-    with server.client(timeout_s=5) as client:
+    with server.client(timeout_s=60) as client:
         for _ in range(20):
             equal(client.pipeline([("SET", "a", 1), ("BGREWRITEAOF",), ("GET", "a")])[::2], [b"OK", b"1"])
-            eventually(lambda: idle(server), 10)
+            eventually(lambda: idle(server), 90)
     names = sorted(os.listdir(server.path("appendonlydir")))
-    eventually(lambda: len(os.listdir(server.path("appendonlydir"))) == 3, 10, f"only base, increment and manifest of {names}")
+    eventually(lambda: len(os.listdir(server.path("appendonlydir"))) == 3, 60, f"only base, increment and manifest of {names}")
 
 
 @case
@@ -133,9 +133,11 @@ def sigterm_while_loading_saves_nothing(options):
     size = os.path.getsize(server.path("dump.rdb"))
     server.kill()
     seen = 0
-    for _ in range(3):
+    for turn in range(20):
+        if turn >= 3 and seen:
+            break
         server.launch()
-        with eventually(lambda: server.client(), 10) as client:
+        with eventually(lambda: server.client(), 60, interval_s=0.002) as client:
             reply = client("PING")
             seen += isinstance(reply, Error) and reply.code == "LOADING"
             info = client.info("persistence")
@@ -143,7 +145,7 @@ def sigterm_while_loading_saves_nothing(options):
                 assert 0 <= int(info["loading_loaded_bytes"]) <= int(info["loading_total_bytes"]) == size, info
         equal(server.terminate(), 0)
         equal(os.path.getsize(server.path("dump.rdb")), size, "dump.rdb")
-    assert seen, "the server loaded too fast for this test"
+    assert seen, "the server was never seen loading"
 
 
 @case
@@ -155,7 +157,7 @@ def large_values(options):
         client.ok("SAVE")
         client.ok("APPEND", "large", "!")
         client.ok("BGREWRITEAOF")
-        eventually(lambda: idle(server), 60)
+        eventually(lambda: idle(server), 120)
         client.ok("SET", "other", value)
     run(["redis-check-rdb", server.path("dump.rdb")])
     run(["redis-check-aof", server.path("appendonlydir", "appendonly.aof.manifest")])
@@ -174,7 +176,7 @@ def failed_save_and_misconf(options):
         saved = client.ok("LASTSAVE")
         os.mkdir(server.path("dump.rdb"))
         client("BGSAVE")
-        eventually(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", 10)
+        eventually(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", 60)
         equal(client("SET", "k", "w").code, "MISCONF")
         equal(client.ok("GET", "k"), b"v")
         equal(client.ok("LASTSAVE"), saved)
@@ -184,7 +186,7 @@ def failed_save_and_misconf(options):
         equal(client("SET", "k", "y").code, "MISCONF")
         os.rmdir(server.path("dump.rdb"))
         client.ok("BGSAVE")
-        eventually(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "ok", 10)
+        eventually(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "ok", 60)
         client.ok("SET", "k", "z")
     equal([name for name in os.listdir(server.directory) if name.startswith("temp-")], [])
 
@@ -201,7 +203,7 @@ def full_disk(options):
             server.log_path = os.path.join(temporary_directory(), "log")
             server.start()
             ballast = os.path.join(directory, "ballast")
-            with server.client(timeout_s=10) as client, server.client(timeout_s=20) as waiting:
+            with server.client() as client, server.client(timeout_s=60) as waiting:
                 client.ok("SET", "before", "x" * 1000)
                 with open(ballast, "wb") as file:
                     try:
@@ -214,33 +216,33 @@ def full_disk(options):
                 waiting.socket.sendall(encode(("SET", "large", large)))
 
                 def refuses():
-                    with server.client(timeout_s=1) as new:
+                    with server.client() as new:
                         return new.info("persistence")["aof_last_write_status"] == "err"
 
-                eventually(refuses, 10)
+                eventually(refuses, 60)
                 equal(client("SET", "other", large).code, "MISCONF")
                 equal(client.ok("GET", "before"), b"x" * 1000, "reads go on")
                 equal(client.info("persistence")["aof_last_write_status"], "err")
                 contains(client("BGREWRITEAOF"), b"ERR")
                 if policy == "always":
-                    with server.client(timeout_s=1) as new:
+                    with server.client() as new:
                         equal(new.ok("GET", "before"), b"x" * 1000)
                     waiting.socket.settimeout(0.5)
                     try:
                         raise AssertionError(f"acknowledged without a disk: {waiting.read()}")
                     except TimeoutError:
                         pass
-                    waiting.socket.settimeout(20)
+                    waiting.socket.settimeout(60)
                 os.remove(ballast)
                 equal(waiting.read(), b"OK")
-                eventually(lambda: client("SET", "after", "v") == b"OK", 10)
+                eventually(lambda: client("SET", "after", "v") == b"OK", 60)
                 equal(client.info("persistence")["aof_last_write_status"], "ok")
             server.kill()
             server.start()
             equal([server.call("STRLEN", key) for key in ("before", "large", "other", "after")], [1000, 1 << 20, 0, 1])
             server.call("FLUSHALL")
             server.call("BGREWRITEAOF")
-            eventually(lambda: idle(server), 10)
+            eventually(lambda: idle(server), 90)
             equal(server.terminate(), 0)
     finally:
         subprocess.run(["umount", "-l", directory])

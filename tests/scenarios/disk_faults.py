@@ -34,9 +34,9 @@ def refused(reply):
     return isinstance(reply, Error) and reply.code == "MISCONF"
 
 
-def recovered(server, timeout_s=40):
+def recovered(server, timeout_s=90):
     """Everything works again without anybody's help: writes, background saves, the AOF."""
-    with server.client(timeout_s=20) as client:
+    with server.client(timeout_s=90) as client:
         eventually(lambda: client("SET", "recovered", "yes") == b"OK", timeout_s, "writes are taken again")
         equal(client("PING"), b"PONG")
 
@@ -82,8 +82,15 @@ def on_full_volume(options, kind, policy, **more):
             work = chance.choice(["BGSAVE", "BGREWRITEAOF", "SAVE", "PING"])
             client(work)
             time.sleep(chance.uniform(0, 0.3))
-            others = volume.fill("rest")
-            eventually(lambda: refuses(server), 60, "writes are refused")
+            others = []
+
+            def full():
+                # A save or a rewrite that fails gives its room back: what counts is the end that comes after it.
+                info = client.info("persistence")
+                others.append(volume.fill(f"rest:{len(others)}"))
+                return info["rdb_bgsave_in_progress"] == info["aof_rewrite_in_progress"] == "0" and refuses(server)
+
+            eventually(full, 90, "writes are refused")
             assert refused(client("PING")), f"PING after {work}"
             assert client("DBSIZE") > 0, "reads go on"
             assert int(client("GET", next(iter(writer.sent))) or 0) >= 0
@@ -91,15 +98,15 @@ def on_full_volume(options, kind, policy, **more):
                 reply = client("CLUSTER", "SAVECONFIG")
                 contains(str(reply), "error saving the cluster node config: No space left on device")
                 client("CLUSTER", "BUMPEPOCH")  # must be on disk before anybody hears of it
-                eventually(lambda: "silent on the cluster bus" in server.log(), 10)
+                eventually(lambda: "silent on the cluster bus" in server.log(), 60)
             assert server.running()
-            os.remove(ballast)
-            os.remove(others)
+            for path in [ballast, *others]:
+                os.remove(path)
             recovered(server)
         writer.stopping = True
         writer.join(60)
         if cluster:
-            eventually(lambda: server.call("CLUSTER", "SAVECONFIG") == b"OK", 10)
+            eventually(lambda: server.call("CLUSTER", "SAVECONFIG") == b"OK", 60)
             epoch = server.call("CLUSTER", "INFO").split(b"cluster_current_epoch:")[1].split()[0]
         server.kill()
         server.start()
@@ -133,7 +140,7 @@ def sync_fails(options):
     backing = Volume("tmpfs", 16)
     volume = Volume("ext4", 64, backing=backing.path)
     server = server_on(options, volume.path, appendonly="yes", appendfsync="always").start()
-    with server.client() as client, server.client(timeout_s=5) as other:
+    with server.client() as client, server.client(timeout_s=60) as other:
         client.ok("SET", "before", "1")
         backing.fill()
         value = os.urandom(1 << 20)
@@ -152,9 +159,10 @@ def sync_fails(options):
         try:
             eventually(lambda: other("SET", "after", "1") == b"OK", 8)
         except AssertionError:
-            print("  the file system did not recover; the server still answers")
-            assert refused(other("PING"))
-            return
+            if refused(other("PING")):
+                print("  the file system did not recover; the server still answers")
+                return
+            other.ok("SET", "after", "1")
     server.kill()
     server.start()
     equal([server.call("GET", key) for key in ("before", "after")], [b"1", b"1"])
@@ -171,8 +179,8 @@ def who_waits_for_a_failing_disk_is_told(options):
         volume.fill()
         client.ok("SET", "k", os.urandom(1 << 20))
         client.socket.sendall(encode(("WAITAOF", 1, 0, 0)))
-        eventually(lambda: server.info("clients")["blocked_clients"] == "1", 10, "it waits")
-        eventually(lambda: refused(other("PING")), 10, "the full disk shows")
+        eventually(lambda: server.info("clients")["blocked_clients"] == "1", 60, "it waits")
+        eventually(lambda: refused(other("PING")), 60, "the full disk shows")
         other("CONFIG", "SET", "appendonly", "no")
         contains(str(client.read()), "WAITAOF cannot be used when numlocal is set but appendonly is disabled")
     server.kill()
@@ -188,7 +196,7 @@ def file_system_gives_up(options):
     with server.client() as client:
         client.ok("SET", "before", "1")
         volume.remount("abort")
-        eventually(lambda: refused(client("SET", "x", "y")), 10)
+        eventually(lambda: refused(client("SET", "x", "y")), 60)
         assert refused(client("PING"))
         equal(client("GET", "before"), b"1")
         assert isinstance(client("CLUSTER", "SAVECONFIG"), Error)
@@ -196,7 +204,7 @@ def file_system_gives_up(options):
         assert isinstance(client("SHUTDOWN"), Error)
         assert server.running()
         contains(server.log(), "Not shutting down, because data would be lost")
-    eventually(lambda: "Cannot write the cluster configuration" in server.log(), 10)
+    eventually(lambda: "Cannot write the cluster configuration" in server.log(), 60)
     server.kill()
     # Read-only from the start: nothing can be appended, but an RDB file can be served.
     server.launch()
@@ -212,10 +220,10 @@ def file_system_gives_up(options):
 def volume_disappears(options):
     volume = Volume("tmpfs", 32)
     server = server_on(options, volume.path, appendonly="yes", appendfsync="always", save="1 1").start()
-    with server.client(timeout_s=20) as client:
+    with server.client(timeout_s=60) as client:
         client.ok("SET", "k", "1")
         shutil.rmtree(os.path.join(volume.path, "appendonlydir"))
-        eventually(lambda: "removed under the server" in server.log(), 10)
+        eventually(lambda: "removed under the server" in server.log(), 60)
         recovered(server)
         client.ok("SET", "k", "2")
         os.rename(os.path.join(volume.path, "appendonlydir"), os.path.join(volume.path, "elsewhere"))
@@ -232,9 +240,9 @@ def volume_disappears(options):
     gone = os.path.join(temporary_directory(), "data")
     os.mkdir(gone)
     other = server_on(options, gone, appendonly="yes", save="1 1", cluster_enabled="yes").start()
-    with other.client(timeout_s=20) as client:
+    with other.client(timeout_s=60) as client:
         shutil.rmtree(gone)
-        eventually(lambda: refused(client("PING")), 20)
+        eventually(lambda: refused(client("PING")), 60)
         assert refused(client("SET", "k", "1")) or client("SET", "k", "1").code == "CLUSTERDOWN"
         assert isinstance(client("CLUSTER", "SAVECONFIG"), Error)
         assert isinstance(client("BGSAVE"), Error)
@@ -251,8 +259,8 @@ def a_promotion_waits_for_the_disk(options):
     primary.call("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
     replica.call("CLUSTER", "MEET", "127.0.0.1", primary.port)
     with primary.client() as writer, replica.client() as client:
-        eventually(lambda: client("CLUSTER", "REPLICATE", node_id(primary)) == b"OK", 20)
-        eventually(lambda: writer("SET", "k", "1") == b"OK" and writer("WAIT", 1, 100) == 1, 20)
+        eventually(lambda: client("CLUSTER", "REPLICATE", node_id(primary)) == b"OK", 60)
+        eventually(lambda: writer("SET", "k", "1") == b"OK" and writer("WAIT", 1, 1000) == 1, 60)
         os.remove(nodes_conf)
         os.mkdir(nodes_conf)  # nothing can be put in its place
         contains(client("CLUSTER", "FAILOVER", "TAKEOVER"), b"not on disk yet")
@@ -261,9 +269,9 @@ def a_promotion_waits_for_the_disk(options):
         writer.ok("FLUSHALL")
         equal(writer("WAIT", 1, 1500), 0)  # longer than the pause before a new attempt
         os.rmdir(nodes_conf)
-        eventually(lambda: client.info("replication")["role"] == "master", 10, "the promotion took place")
-        eventually(lambda: client("GET", "k") == b"1", 10, "with the data of its time")
-        eventually(lambda: writer.info("replication")["role"] == "slave", 20, "the primary gives way")
+        eventually(lambda: client.info("replication")["role"] == "master", 60, "the promotion took place")
+        eventually(lambda: client("GET", "k") == b"1", 60, "with the data of its time")
+        eventually(lambda: writer.info("replication")["role"] == "slave", 60, "the primary gives way")
 
 
 def damaged(chance, contents):

@@ -14,7 +14,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from support.process import Server
-from support.resp import Error, encode
+from support.resp import Error, encode, parse_info
 from support.scenario import case, equal, main
 from support.wait import eventually
 
@@ -35,6 +35,13 @@ def write(client, start, end, value=b"v" * 50, after=lambda: None):
 
 def number(server, section, name):
     return int(server.info(section)[name])
+
+
+def loop_seconds(server):
+    """For which the server's loop has had a processor; the time that others had it is not the server's."""
+    with open(f"/proc/{server.pid}/task/{server.pid}/stat") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Pinger(threading.Thread):
@@ -67,20 +74,23 @@ def a_million_sets_under_a_limit(options):
     limit = (4 << 20) + options.keys * 20
     primary = Server(options.server, maxmemory=limit, maxmemory_policy="allkeys-lru").start()
     replica = Server(options.server, replicaof=["localhost", primary.port]).start()
-    eventually(lambda: replica.info("replication").get("master_link_status") == "up", 30)
-    over = []
+    eventually(lambda: replica.info("replication").get("master_link_status") == "up", 60)
+    over, batches = [], itertools.count()
     with primary.client(timeout_s=120) as client, primary.client() as watch:
 
         def look():
-            if random.random() < 0.05:
+            if next(batches) % 20 == 0:
                 memory = dict(line.split(b":", 1) for line in watch("INFO", "memory").split(b"\r\n") if b":" in line)
                 over.append(int(memory[b"used_memory"]) - int(memory[b"mem_not_counted_for_evict"]) - limit)
 
         write(client, 0, options.keys, after=look)
     # Tables grow by segments of a quarter of a megabyte; evicting as much takes some turns.
     assert max(over) < max(limit // 50, 1 << 20), f"memory was {max(over)} bytes over the limit"
-    evicted = number(primary, "stats", "evicted_keys")
-    equal(evicted + primary.call("DBSIZE"), options.keys)
+    with primary.client() as client:
+        # At once, and then no more: the replies of what follows take room too.
+        *_, (stats, size, _) = client.pipeline([("MULTI",), ("INFO", "stats"), ("DBSIZE",), ("CONFIG", "SET", "maxmemory", 0), ("EXEC",)])
+    evicted = int(parse_info(stats)["evicted_keys"])
+    equal(evicted + size, options.keys)
     assert evicted > 0
     eventually(lambda: replica.info("replication")["slave_repl_offset"] == primary.info("replication")["master_repl_offset"], 60)
     equal(replica.call("DBSIZE"), primary.call("DBSIZE"))
@@ -128,15 +138,15 @@ def a_flush_does_not_hold_others_up(options):
             client.ok("DEBUG", "POPULATE", options.keys, "key", 20)
             pinger = Pinger(server)
             pinger.start()
-            start = time.monotonic()
+            start, before = time.monotonic(), loop_seconds(server)
             client.ok("FLUSHALL", mode)
-            took = time.monotonic() - start
+            took, worked = time.monotonic() - start, loop_seconds(server) - before
             if mode == "SYNC":
                 left = number(server, "memory", "used_memory") - empty
                 assert left < 2 << 20, f"{left} bytes are still used after FLUSHALL SYNC"
                 equal(number(server, "memory", "lazyfree_pending_objects"), 0)
             else:
-                assert took < 1, took
+                assert worked < 0.5, f"the loop worked {worked:.2f} s"
                 eventually(lambda: number(server, "memory", "lazyfree_pending_objects") == 0, 60)
         equal(number(server, "memory", "lazyfreed_objects"), options.keys)
         print(f"  FLUSHALL {mode} took {took * 1e3:.1f} ms, PING meanwhile: {pinger.stop()}")
@@ -151,8 +161,8 @@ def large_values_die_elsewhere(options):
             client.ok("SET", f"big:{i}", big)
         before = number(server, "memory", "used_memory")
         equal(client("DEL", *[f"big:{i}" for i in range(20)]), 20)
-    eventually(lambda: number(server, "memory", "lazyfreed_objects") == 20, 30)
-    equal(number(server, "memory", "lazyfree_pending_objects"), 0)
+    eventually(lambda: number(server, "memory", "lazyfreed_objects") == 20, 60)
+    eventually(lambda: number(server, "memory", "lazyfree_pending_objects") == 0, 60)  # one after the other
     assert before - number(server, "memory", "used_memory") > 150 << 20
     equal(server.call("CONFIG", "RESETSTAT"), b"OK")
     equal(number(server, "memory", "lazyfreed_objects"), 0)
@@ -162,8 +172,11 @@ def large_values_die_elsewhere(options):
 def no_eviction_refuses_and_recovers(options):
     server = Server(options.server).start()
     with server.client() as client:
-        write(client, 0, 20_000)
-        used = number(server, "memory", "used_memory")
+        with server.client() as filler:
+            write(filler, 0, 20_000)
+        # With the filler's buffers.
+        eventually(lambda: client.info("clients")["connected_clients"] == "1", 60, "the filler is gone")
+        used = int(client.info("memory")["used_memory"])
         client.ok("CONFIG", "SET", "maxmemory", used - 100_000)
         for command in (["SET", "a", "b"], ["APPEND", "a", "b"], ["SETRANGE", "a", "1", "b"]):
             error = client(*command)
@@ -195,7 +208,7 @@ def the_largest_clients_go_first(options):
                 greedy.sendall(encode(["GET", "large"]))
         except OSError:
             pass
-        eventually(lambda: number(server, "stats", "evicted_clients") == 1, 30)
+        eventually(lambda: number(server, "stats", "evicted_clients") == 1, 60)
         for one in small:
             equal(one("PING"), b"PONG")
         for _ in range(4):
@@ -207,7 +220,7 @@ def the_largest_clients_go_first(options):
             sender.sendall(b"*2\r\n$3\r\nGET\r\n$40000000\r\n" + b"y" * (16 << 20))
         except OSError:
             pass
-        eventually(lambda: number(server, "stats", "evicted_clients") == 2, 30)
+        eventually(lambda: number(server, "stats", "evicted_clients") == 2, 60)
 
 
 @case

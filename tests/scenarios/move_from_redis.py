@@ -31,9 +31,11 @@ def recipe(heading):
 def carry_out(block, **variables):
     """In a shell, with every command's failure taken seriously; returns what it wrote."""
     done = subprocess.run(["bash", "-euc", block], env={**os.environ, **{k: str(v) for k, v in variables.items()}}, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)  # fmt: skip
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=150)  # fmt: skip
     assert done.returncode == 0, f"{block}\nended with {done.returncode}:\n{done.stdout}"
-    assert "\n(error)" not in f"\n{done.stdout}" and "\nERR" not in f"\n{done.stdout}", done.stdout
+    # The loop may ask once more in the moment in which the replica takes over.
+    answers = done.stdout.replace("ERR You should send CLUSTER FAILOVER to a replica\n", "")
+    assert "\n(error)" not in f"\n{answers}" and "\nERR" not in f"\n{answers}", done.stdout
     return done.stdout
 
 
@@ -81,11 +83,11 @@ def a_single_server(options):
     counter = Counter(old.port)
     counter.start()
     carry_out(start_as_told(start, new, **places), **places)
-    eventually(lambda: counter.acknowledged > 100, 30, "the client counts")
+    eventually(lambda: counter.acknowledged > 100, 60, "the client counts")
     old.call("FUNCTION", "LOAD", "#!lua name=later\nredis.register_function('g', function() return 2 end)")
     functions = old.call("FUNCTION", "DUMP")
     carry_out(switch, **places)
-    counter.join(30)
+    counter.join(60)
     assert counter.refused is not None and counter.refused.startswith(b"READONLY"), counter.refused
     equal(sorted(library[1] for library in new.call("FUNCTION", "LIST")), [b"later", b"lib"], "libraries kept")
     contains(new.call("FUNCTION", "DUMP"), b"register_function")
@@ -101,9 +103,9 @@ def a_single_server(options):
     back = {"OLD_HOST": "127.0.0.1", "OLD_PORT": new.port, "NEW_HOST": "127.0.0.1", "NEW_PORT": old.port}
     counter = Counter(new.port)
     counter.start()
-    eventually(lambda: counter.acknowledged > 100, 30, "the client counts")
+    eventually(lambda: counter.acknowledged > 100, 60, "the client counts")
     carry_out(switch, **back)
-    counter.join(30)
+    counter.join(60)
     assert counter.refused is not None and counter.refused.startswith(b"READONLY"), counter.refused
     equal(int(old.call("GET", "counter")), counter.acknowledged, "the last acknowledged write")
     eventually(lambda: new.info("replication")["master_link_status"] == "up", 60, "the new one follows")
@@ -114,13 +116,13 @@ def a_single_server(options):
 @case
 def a_cluster(options):
     replace, leave = recipe("A cluster, a node at a time")
-    old = Cluster(options.reference, 4, 3000, repl_diskless_sync_delay=0)
+    old = Cluster(options.reference, 4, 15000, repl_diskless_sync_delay=0)
     for server, slots in zip(old.servers, ((0, 5461), (5462, 10922), (10923, 16383))):
         server.call("CLUSTER", "ADDSLOTSRANGE", *slots)
     for server in old.servers[1:]:
         old.servers[0].call("CLUSTER", "MEET", "127.0.0.1", server.port)
-    eventually(lambda: len(nodes_seen_by(old.servers[3])) == 4, 30, "they have met")
-    eventually(lambda: old.servers[3].call("CLUSTER", "REPLICATE", node_id(old.servers[0])) == b"OK", 30, "a replica", ignore=(Exception,))
+    eventually(lambda: len(nodes_seen_by(old.servers[3])) == 4, 60, "they have met")
+    eventually(lambda: old.servers[3].call("CLUSTER", "REPLICATE", node_id(old.servers[0])) == b"OK", 60, "a replica", ignore=(Exception,))
     old.wait_until_agreed()
     for tag in ("a", "b", "c", "d"):
         owner = old.primary_of(key_slot(tag))
@@ -156,6 +158,7 @@ def a_cluster(options):
             contains(carry_out(leave, **places), "[OK] All 16384 slots covered.")
             server.kill()
             old.servers.remove(server)
+            old.wait_until_agreed()
             equal(writer.verify(), [], "acknowledged writes lost")
             writer.resume()
             print(f"    {server} has left; {writer.writes} writes so far", flush=True)

@@ -5,10 +5,11 @@ import itertools
 import os
 import shutil
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from compat.filling import fill_at_random, fill_every_encoding, known_families
-from support.dataset import Held, read_all
+from support.dataset import Held, not_expired, read_all
 from support.process import Server, StartFailed, run, temporary_directory
 from support.resp import Error
 from support.scenario import case, contains, equal, main
@@ -44,7 +45,8 @@ def fill(server):
 
 
 def same(server, expected, what="", view=Held.exact):
-    held = read_all(server, view=view)
+    now_ms = time.time() * 1000
+    held, expected = not_expired(read_all(server, view=view), now_ms), not_expired(expected, now_ms)
     different = sorted(key for key in held.keys() | expected.keys() if held.get(key) != expected.get(key))
     shown = {key: (held.get(key), expected.get(key)) for key in different[:2]}
     equal(shown, {}, f"{what}: {len(different)} keys differ, as (loaded, expected)")
@@ -56,6 +58,14 @@ def both_ways(options):
             continue
         print(f"  {os.path.basename(writer)} -> {os.path.basename(reader)}", flush=True)
         yield writer, reader
+
+
+def wait_for_rewrite(server):
+    def done():
+        info = server.info("persistence")
+        return info["aof_rewrite_in_progress"] == info["aof_rewrite_scheduled"] == "0"
+
+    eventually(done, 90, "the AOF is rewritten")
 
 
 def moved(server, binary, **options):
@@ -85,7 +95,7 @@ def rdb_in_the_background(options):
     server = Server(options.server).start()
     fill(server)
     contains(server.call("BGSAVE"), b"Background saving started")
-    eventually(lambda: server.info("persistence")["rdb_bgsave_in_progress"] == "0", 30)
+    eventually(lambda: server.info("persistence")["rdb_bgsave_in_progress"] == "0", 90)
     equal(server.info("persistence")["rdb_last_bgsave_status"], "ok")
     contains(run(["redis-check-rdb", server.path("dump.rdb")]), "RDB looks OK!")
 
@@ -96,7 +106,7 @@ def save_points(options):
     with server.client() as client:
         for i in range(10):
             client.ok("SET", f"k{i}", i)
-        eventually(lambda: client.info("persistence")["rdb_changes_since_last_save"] == "0", 20, "saved on its own")
+        eventually(lambda: client.info("persistence")["rdb_changes_since_last_save"] == "0", 90, "saved on its own")
     server.kill()
     server.start()
     equal(server.call("DBSIZE"), 10)
@@ -146,10 +156,7 @@ def every_type_in_an_aof(options):
             fill_at_random(first, f"before {seed}", rows, families, 4)
             with first.client() as client:
                 client.ok("BGREWRITEAOF")
-                eventually(
-                    lambda: client.info("persistence")["aof_rewrite_in_progress"] == "0"
-                    and client.info("persistence")["aof_rewrite_scheduled"] == "0", 30
-                )  # fmt: skip
+                wait_for_rewrite(first)
             fill_at_random(first, f"after {seed}", rows, families, 6)
             expected = read_all(first, view=Held.rewritten)
             first.terminate()
@@ -172,10 +179,10 @@ def function_libraries_are_handed_on(options):
     second.call("CONFIG", "SET", "aof-use-rdb-preamble", "no")
     second.call("FLUSHALL")
     second.call("CONFIG", "SET", "appendonly", "yes")
-    eventually(lambda: second.info("persistence")["aof_rewrite_in_progress"] == "0", 30, "the AOF is written")
+    wait_for_rewrite(second)
     replica = Server(options.reference).start()
     replica.call("REPLICAOF", "127.0.0.1", second.port)
-    eventually(lambda: replica.info("replication")["master_link_status"] == "up", 30, "synchronised")
+    eventually(lambda: replica.info("replication")["master_link_status"] == "up", 90, "synchronised")
     equal(replica.call("FCALL", "f", 0), 17)
     replica.kill()
     second.kill()
@@ -216,10 +223,7 @@ def aof(options):
             fill(first)
             with first.client() as client:
                 client.ok("BGREWRITEAOF")
-                eventually(
-                    lambda: client.info("persistence")["aof_rewrite_in_progress"] == "0"
-                    and client.info("persistence")["aof_rewrite_scheduled"] == "0", 30
-                )  # fmt: skip
+                wait_for_rewrite(first)
                 for command in (
                     ("SET", "after", "rewrite"), ("INCRBYFLOAT", "f", "1.5"), ("SET", "e", "x", "EX", 100000), ("APPEND", "e", "y"),
                     ("SELECT", 5), ("SET", "five", "\r\n"), ("MULTI",), ("SET", "m", 1), ("INCR", "m"), ("EXEC",), ("SELECT", 0),
@@ -246,8 +250,8 @@ def aof_switched_on_later(options):
     server = Server(options.server).start()
     fill(server)
     server.call("CONFIG", "SET", "appendonly", "yes")
-    eventually(lambda: server.info("persistence")["aof_rewrite_in_progress"] == "0" and os.path.exists(
-        server.path("appendonlydir", "appendonly.aof.manifest")), 30)  # fmt: skip
+    wait_for_rewrite(server)
+    assert os.path.exists(server.path("appendonlydir", "appendonly.aof.manifest"))
     server.call("SET", "later", "v")
     expected = read_all(server)
     server.terminate()
@@ -317,7 +321,7 @@ def automatic_rewrite(options):
             client.pipeline([("SET", f"k{i % 10}", "x" * 100) for i in range(200)])
             return any(".2.base." in name for name in os.listdir(server.path("appendonlydir")))
 
-        eventually(rewritten, 30, "rewritten on its own")
+        eventually(rewritten, 90, "rewritten on its own")
         assert int(client.info("persistence")["aof_base_size"]) < 64 * 1024
     expected = read_all(server)
     server.terminate()

@@ -36,19 +36,19 @@ def listener(server, command, *channels):
 def until_heard(clients, message, what):
     for index, client in enumerate(clients):
         got = []
-        eventually(lambda: got.extend(heard(client)) or message in got, 10, f"{what}: listener {index} hears {message}")
+        eventually(lambda: got.extend(heard(client)) or message in got, 60, f"{what}: listener {index} hears {message}")
         equal(got, [message], f"{what}: listener {index}")
 
 
 def mixed_cluster(options):
     """Three primaries, ours, theirs, ours, and a replica of the first which is ours."""
-    cluster = Cluster([options.server, options.reference, options.server], nodes=3, node_timeout_ms=5000, appendonly="no")
+    cluster = Cluster([options.server, options.reference, options.server], nodes=3, node_timeout_ms=15000, appendonly="no")
     cluster.create(replicas=0)
     replica = cluster.add_server(options.server)
     replica.call("CLUSTER", "MEET", "127.0.0.1", cluster.servers[0].port)
     first = node_id(cluster.servers[0])
-    eventually(lambda: first in nodes_seen_by(replica), 20, "the replica knows its primary")
-    eventually(lambda: replica.call("CLUSTER", "REPLICATE", first), 20, "the replica follows", ignore=(AssertionError, OSError))
+    eventually(lambda: first in nodes_seen_by(replica), 60, "the replica knows its primary")
+    eventually(lambda: replica.call("CLUSTER", "REPLICATE", first), 60, "the replica follows", ignore=(AssertionError, OSError))
     cluster.wait_until_agreed()
     cluster.wait_until_replicas_online()
     every_link_is_up(cluster.servers)
@@ -60,7 +60,7 @@ def every_link_is_up(servers):
         eventually(
             lambda: len(nodes_seen_by(server)) == len(servers)
             and all(n.link == "connected" and "handshake" not in n.flags for n in nodes_seen_by(server).values()),
-            20, f"{server} has all links",
+            60, f"{server} has all links",
         )  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def messages_reach_every_node(options):
             client.pipeline([("PUBLISH", "news", i) for i in range(500)])
         for hearing in clients:
             got = []
-            eventually(lambda: got.extend(heard(hearing)) or len(got) >= 500, 10, "all 500 are heard")
+            eventually(lambda: got.extend(heard(hearing)) or len(got) >= 500, 60, "all 500 are heard")
             equal([int(message[2]) for message in got], list(range(500)), "order")
         for hearing in patterns:
             eventually(lambda: heard(hearing) or True, 1, "drained")
@@ -126,9 +126,9 @@ def replicas_hear_their_primary(options):
     for primary_binary, replica_binary in (
         (options.server, options.server), (options.server, options.reference), (options.reference, options.server),
     ):  # fmt: skip
-        primary = Server(primary_binary, appendonly="yes").start()
+        primary = Server(primary_binary, appendonly="yes", appendfsync="always").start()
         replica = Server(replica_binary, replicaof=f"127.0.0.1 {primary.port}").start()
-        eventually(lambda: replica.info("replication")["master_link_status"] == "up", 20, "the link is up")
+        eventually(lambda: replica.info("replication")["master_link_status"] == "up", 60, "the link is up")
         clients = [listener(server, "SUBSCRIBE", "c") for server in (primary, replica)]
         shards = [listener(server, "SSUBSCRIBE", "s") for server in (primary, replica)]
         primary.call("PUBLISH", "c", "x")
@@ -160,7 +160,7 @@ def listeners_that_do_not_read_are_given_up(options):
                 break
         else:
             raise AssertionError("the listener was never given up")
-        eventually(lambda: client("PUBSUB", "NUMSUB", "c") == [b"c", 0], 5, "nobody listens")
+        eventually(lambda: client("PUBSUB", "NUMSUB", "c") == [b"c", 0], 60, "nobody listens")
         equal(client.info("stats")["client_output_buffer_limit_disconnections"], "1")
     deaf.close()
 
