@@ -33,17 +33,29 @@ def update(config_epoch, node_id, slots):
     return struct.pack(">Q", config_epoch) + node_id.encode() + slots
 
 
+def attended(server, turns=30):
+    """Waits until the node's loop has come round so often that it has dealt with all that was sent to it before."""
+    with server.client() as client:
+        for _ in range(turns):
+            client("PING")
+
+
 class Peer:
     """A connection to a node's bus port."""
 
     def __init__(self, server):
-        self.socket = socket.create_connection((server.host, server.port + 10000), 10)
+        self.socket = socket.create_connection((server.host, server.port + 10000), 60)
 
     def send(self, data):
         self.socket.sendall(data)
 
+    def answers(self, server):
+        """Names of what the node has answered to what was sent before; see `heard`."""
+        attended(server)
+        return self.heard()
+
     def heard(self, timeout_s=0.3):
-        """Names of the messages that came within the time, "closed" when the node hung up."""
+        """Names of the messages that came until nothing came for the time, "closed" when the node hung up."""
         self.socket.settimeout(timeout_s)
         data, names = b"", []
         try:

@@ -9,6 +9,9 @@ from .slots import SLOTS
 from .wait import eventually
 
 
+PATIENCE_S = 20  # for an answer of a process that lives; the machine may be busy with anything
+
+
 @dataclass
 class Node:
     """One line of CLUSTER NODES."""
@@ -69,17 +72,17 @@ def parse_nodes(text):
 
 
 def nodes_seen_by(server):
-    with server.client(timeout_s=5) as client:
+    with server.client(timeout_s=PATIENCE_S) as client:
         return parse_nodes(client.ok("CLUSTER", "NODES"))
 
 
 def info_of(server):
-    with server.client(timeout_s=5) as client:
+    with server.client(timeout_s=PATIENCE_S) as client:
         return parse_info(client.ok("CLUSTER", "INFO"))
 
 
 def node_id(server):
-    with server.client(timeout_s=5) as client:
+    with server.client(timeout_s=PATIENCE_S) as client:
         return client.ok("CLUSTER", "MYID").decode()
 
 
@@ -140,7 +143,7 @@ class Cluster:
         output = self.converse(
             ["--cluster", "create", *[s.address for s in self.servers], "--cluster-replicas", replicas],
             [("(type 'yes' to accept): ", "yes")],
-            limit_s=120,  # it waits for the nodes to join for ever
+            limit_s=240,  # it waits for the nodes to join for ever
         )
         self.wait_until_agreed()
         return output
@@ -161,6 +164,15 @@ class Cluster:
         # A replica that loads its primary's image says LOADING.
         what = "all running nodes agree on slots, roles and epochs"
         eventually(agreed, timeout_s, what, interval_s=0.1, ignore=(OSError, ReplyError))
+
+    def wait_until_replicas_have_all(self, timeout_s=60.0):
+        """Waits until every replica has what its primary had when this was called: that much must survive the primary."""
+        self.wait_until_replicas_online(timeout_s)
+        by_port = {server.port: server for server in self.running()}
+        pairs = [(s, info) for s in self.running() if (info := s.info("replication"))["role"] == "slave"]
+        goals = [(replica, by_port[int(info["master_port"])].info("replication")["master_repl_offset"]) for replica, info in pairs]
+        for replica, goal in goals:
+            eventually(lambda: int(replica.info("replication")["slave_repl_offset"]) >= int(goal), timeout_s, f"{replica} has come to {goal}")
 
     def wait_until_replicas_online(self, timeout_s=60.0):
         def online():
@@ -186,7 +198,7 @@ class Cluster:
             )
             return output if good else None
 
-        return eventually(content, 60, "redis-cli --cluster check is content", interval_s=0.3)
+        return eventually(content, 90, "redis-cli --cluster check is content", interval_s=0.3)
 
     def nodes(self):
         return nodes_seen_by(self.running()[0])

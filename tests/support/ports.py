@@ -1,8 +1,8 @@
 """Free TCP ports for servers under test, below the range the kernel gives to outgoing connections.
 
-None is the number of a slot, so that a reply that names both can be told apart. A port is handed out together with
-port + 10000, where a cluster node listens for its bus. Both stay locked by this process
-(an advisory lock on a file), so that test programs running side by side never get the same one.
+None is the number of a slot, so that a reply that names both can be told apart, nor a bus port of the tutorial's nodes
+(16381 to 16388). A port is handed out together with port + 10000, where a cluster node listens for its bus. Both stay
+locked by this process (an advisory lock on a file), so that test programs running side by side never get the same one.
 """
 
 import fcntl
@@ -11,7 +11,7 @@ import random
 import socket
 import tempfile
 
-_FIRST, _LAST, _BUS_OFFSET = 16384, 22299, 10000
+_FIRST, _LAST, _BUS_OFFSET = 16400, 22299, 10000
 _locks = []
 
 

@@ -99,18 +99,18 @@ class Server:
             )
         return self
 
-    def start(self, timeout_s=30.0, **options):
+    def start(self, timeout_s=60.0, **options):
         """Starts the process and waits until it answers PING and has loaded its data."""
         self.options.update({k.replace("_", "-"): v for k, v in options.items()})
         self.launch()
         self.wait_until_ready(timeout_s)
         return self
 
-    def wait_until_ready(self, timeout_s=30.0):
+    def wait_until_ready(self, timeout_s=60.0):
         def answers():
             if not self.running():
                 raise StartFailed(f"{self} ended with {self.process.returncode}:\n{self.log()[-2000:]}")
-            with self.client(timeout_s=2.0) as client:
+            with self.client(timeout_s=5.0) as client:
                 reply = client("PING")
                 # Ready means loaded; a replica with a broken link and a server that asks for a password are ready too.
                 return not (isinstance(reply, Error) and reply.code == "LOADING")
@@ -143,10 +143,10 @@ class Server:
     def cont(self):
         self.signal(signal.SIGCONT)
 
-    def wait(self, timeout_s=30.0):
+    def wait(self, timeout_s=60.0):
         return self.process.wait(timeout_s)
 
-    def terminate(self, timeout_s=30.0):
+    def terminate(self, timeout_s=60.0):
         """SIGTERM and wait, as `docker stop` does; returns the exit code."""
         self.signal(signal.SIGTERM)
         return self.wait(timeout_s)
@@ -223,7 +223,7 @@ def converse(arguments, dialogue, timeout_s=120.0, limit_s=900.0):
             while dialogue and (found := output.find(dialogue[0][0], seen)) >= 0:
                 seen = found + len(dialogue[0][0])
                 os.write(terminal, dialogue.pop(0)[1] + b"\n")
-        code = process.wait(10)
+        code = process.wait(60)
     finally:
         process.kill()
         process.wait()

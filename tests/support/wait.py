@@ -12,6 +12,8 @@ def eventually(condition, timeout_s=30.0, what=None, interval_s=0.05, ignore=(OS
     deadline = time.monotonic() + timeout_s
     last = None
     while True:
+        # Whoever was kept from running until the time was over looks once more.
+        over = time.monotonic() >= deadline
         try:
             value = condition()
             if value:
@@ -19,7 +21,7 @@ def eventually(condition, timeout_s=30.0, what=None, interval_s=0.05, ignore=(OS
             last = value
         except ignore as error:
             last = error
-        if time.monotonic() >= deadline:
+        if over:
             name = what or getattr(condition, "__name__", "condition")
             raise TimedOut(f"not within {timeout_s:g} s: {name} (last: {last!r})")
         time.sleep(interval_s)
