@@ -285,7 +285,7 @@ TEST_F(RedisFiles, TheLogOfRedisLoadsHereAlsoAfterARewrite) {
       redis.Call({"PING"});
       data[0]["x"] = {"1"};
       data[0]["y"] = {"2"};
-      auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+      auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(90);
       while (std::chrono::steady_clock::now() < deadline &&
              !std::filesystem::exists(
                  Path(fmt::format("appendonlydir/my log.aof.2.base.{}", preamble == "yes" ? "rdb" : "aof")))) {

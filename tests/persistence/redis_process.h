@@ -55,7 +55,7 @@ class RedisProcess {
       execvp(argv[0], argv.data());
       _exit(127);
     }
-    auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(90);
     while (std::chrono::steady_clock::now() < deadline) {
       if (waitpid(child_, nullptr, WNOHANG) == child_) {
         child_ = -1;

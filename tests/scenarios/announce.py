@@ -28,7 +28,7 @@ def has_ipv6():
 def by_the_family_of_the_connection(options):
     if not has_ipv6():
         raise Skip("no IPv6 on this machine")
-    cluster = Cluster(options.server, 3, bind=["127.0.0.1", "::1"])
+    cluster = Cluster(options.server, 3, node_timeout_ms=15000, bind=["127.0.0.1", "::1"])
     cluster.create(replicas=0)
     first, second, third = cluster.servers
 
@@ -43,7 +43,7 @@ def by_the_family_of_the_connection(options):
     def told(host, name):
         return f" {name}:30001@{second.port + 10000} " in ask("cluster", "nodes", host=host)
 
-    eventually(lambda: told("127.0.0.1", "203.0.113.7"), 30, "the others have heard of it")
+    eventually(lambda: told("127.0.0.1", "203.0.113.7"), 60, "the others have heard of it")
     equal(told("::1", "2001:db8::7"), True)
     # k4 is in slot 8455, the second node's; k1 in 12706, the third's, whose addresses are as they were.
     equal(ask("get", "k4"), "MOVED 8455 203.0.113.7:30001")
@@ -60,7 +60,7 @@ def by_the_family_of_the_connection(options):
     equal(ask("get", "k4"), "MOVED 8455 203.0.113.7:30001")
     equal(parse_nodes(second.call("CLUSTER", "NODES"))[node_id(first)].port, first.port)
     second.call("CONFIG", "SET", "cluster-announce-client-ipv4", "", "cluster-announce-client-port", "0")
-    eventually(lambda: ask("get", "k4") == f"MOVED 8455 127.0.0.1:{second.port}", 30, "and is taken back")
+    eventually(lambda: ask("get", "k4") == f"MOVED 8455 127.0.0.1:{second.port}", 60, "and is taken back")
 
 
 if __name__ == "__main__":

@@ -11,18 +11,19 @@ from support.cluster_client import ClusterClient, Writer
 from support.scenario import case, equal, main
 from support.wait import eventually
 
-NODE_TIMEOUT_MS = 2000
+NODE_TIMEOUT_MS = 5000  # a failover that nobody asked for would take a machine that lets a process wait for so long
+NO_FAILOVER_MS = 15000  # where no failure needs to be noticed
 
 
-def built(options, **more):
-    cluster = Cluster(options.server, 6, NODE_TIMEOUT_MS, repl_diskless_sync_delay=0, **more)
+def built(options, node_timeout_ms=NODE_TIMEOUT_MS, **more):
+    cluster = Cluster(options.server, 6, node_timeout_ms, repl_diskless_sync_delay=0, **more)
     cluster.create(replicas=1)
     cluster.wait_until_replicas_online()
     return cluster
 
 
 def replica_for(cluster, slot):
-    id = node_id(cluster.primary_of(slot))
+    id = node_id(eventually(lambda: cluster.primary_of(slot), 30, f"{slot} has an owner"))
     return cluster.by_id(next(n.id for n in cluster.nodes().values() if n.primary_id == id))
 
 
@@ -46,11 +47,11 @@ def by_hand_under_load(options):
     for slot, how in ((0, ()), (6000, ()), (12000, ("FORCE",)), (0, ("TAKEOVER",))):
         cluster.wait_until_replicas_online()
         before = writer.writes
-        eventually(lambda: writer.writes > before + 200, 30, "writes flow")
+        eventually(lambda: writer.writes > before + 200, 60, "writes flow")
         replica = replica_for(cluster, slot)
         equal(replica.call("CLUSTER", "FAILOVER", *how), b"OK")
         reports_are_sound(cluster)
-        eventually(lambda: replica.info("replication")["role"] == "master", 20, f"{replica} takes over {how}")
+        eventually(lambda: replica.info("replication")["role"] == "master", 60, f"{replica} takes over {how}")
         cluster.wait_until_agreed()
         cluster.wait_until_replicas_online()
         lost = writer.verify()
@@ -79,7 +80,7 @@ def offsets_agree(cluster):
             return [a[f] for f in fields] == [b[f] for f in fields]
 
         eventually(same, 30, f"{server} and {primary} agree on id and offset")
-        eventually(lambda: primary.call("DBSIZE") == server.call("DBSIZE"), 10, "as many keys")
+        eventually(lambda: primary.call("DBSIZE") == server.call("DBSIZE"), 30, "as many keys")
 
 
 @case
@@ -91,7 +92,9 @@ def by_kill_under_load(options):
         victim = next(s for s in cluster.running() if s.info("replication")["role"] == "master")
         id = node_id(victim)
         before = writer.writes
-        eventually(lambda: writer.writes > before + 200, 30, "writes flow")
+        eventually(lambda: writer.writes > before + 200, 60, "writes flow")
+        acknowledged = dict(writer.acknowledged)
+        cluster.wait_until_replicas_have_all()
         victim.kill()
         reports_are_sound(cluster)
         eventually(
@@ -102,9 +105,9 @@ def by_kill_under_load(options):
         eventually(lambda: not nodes_seen_by(victim)[id].is_primary, 60, f"{victim} is a replica now")
         cluster.wait_until_agreed()
         cluster.wait_until_replicas_online()
-        # Replication is asynchronous: what the replica did not have yet may be gone, but not more than was under way.
+        # Replication is asynchronous: what the replica did not have yet may be gone, but not more.
         lost = writer.verify()
-        assert len(lost) <= 20, f"{len(lost)} acknowledged writes lost: {lost[:5]}"
+        equal([each for each in lost if not acknowledged.get(each[0], -1) <= each[2] <= each[1]], [], "lost writes that the replica had")
         writer.resume(forgive=True)
     writer.stop()
     offsets_agree(cluster)
@@ -114,7 +117,7 @@ def by_kill_under_load(options):
 
 @case
 def all_at_once(options):
-    cluster = built(options, appendfsync="always")
+    cluster = built(options, NO_FAILOVER_MS, appendfsync="always")
     client = ClusterClient([s.port for s in cluster.servers])
     for turn in range(2):
         for key in range(500):
@@ -146,7 +149,7 @@ def replicas_follow_the_heir(options):
     extra = [cluster.add_server(options.server) for _ in range(2)]
     for server in extra:
         server.call("CLUSTER", "MEET", "127.0.0.1", cluster.servers[0].port)
-        eventually(lambda: first.id in nodes_seen_by(server), 20, "they have met")
+        eventually(lambda: first.id in nodes_seen_by(server), 60, "they have met")
         server.call("CLUSTER", "REPLICATE", first.id)
     cluster.wait_until_agreed()
     cluster.wait_until_replicas_online()
@@ -162,7 +165,9 @@ def replicas_follow_the_heir(options):
     heir = next(s for s in siblings if s.info("replication")["role"] == "master")
     cluster.wait_until_agreed()
     cluster.wait_until_replicas_online()
-    equal(int(heir.info("stats")["sync_partial_ok"]), 2, "partial resyncs with the heir")
+    stats = heir.info("stats")
+    equal(stats["sync_full"], "0", "full resyncs with the heir")
+    assert int(stats["sync_partial_ok"]) >= 2, stats  # more, when a link broke and was made again
     for key in range(300):
         equal(client("GET", f"key:{key}"), str(key).encode())
     offsets_agree(cluster)
@@ -172,13 +177,13 @@ def replicas_follow_the_heir(options):
 
 @case
 def host_names_are_told(options):
-    cluster = built(options)
+    cluster = built(options, NO_FAILOVER_MS)
     for number, server in enumerate(cluster.servers):
         server.call("CONFIG", "SET", "cluster-announce-hostname", f"node-{number}.example")
     ids = {node_id(s): f"node-{n}.example" for n, s in enumerate(cluster.servers)}
     eventually(
         lambda: all({id: n.hostname.split(",")[0] for id, n in nodes_seen_by(s).items()} == ids for s in cluster.servers),
-        30, "all know all names",
+        60, "all know all names",
     )  # fmt: skip
     for server in cluster.servers:
         server.call("CONFIG", "SET", "cluster-preferred-endpoint-type", "hostname")

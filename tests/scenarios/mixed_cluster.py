@@ -24,7 +24,7 @@ from support.scenario import Skip, case, equal, main
 from support.slots import key_slot
 from support.wait import eventually
 
-NODE_TIMEOUT_MS = 3000
+NODE_TIMEOUT_MS = 5000
 RESHARDED = 150  # slots at a time
 # Kinds of (primary, replica) of the three shards: t is Tessera, r Redis.
 LAYOUTS = {"a": ("tr", "rt", "tr"), "b": ("rt", "tr", "rt"), "c": ("tt", "tr", "rr"), "d": ("rr", "rt", "tt")}
@@ -100,7 +100,7 @@ class Mixed:
         # Some of them in slots that move.
         self.writer.keys = [f"writer:{i}" if i % 3 else f"writer:{i}{{{self.tags[i % len(self.tags)]}}}" for i in range(300)]
         self.writer.start()
-        eventually(lambda: self.writer.writes > 300, 30, "the writer writes")
+        eventually(lambda: self.writer.writes > 300, 60, "the writer writes")
 
     def read(self, server):
         with server.client(timeout_s=60) as client:
@@ -125,7 +125,7 @@ class Mixed:
         found = differences(held, self.expected)
         assert not found, f"after {what}: {found}"
         for primary, replica in self.shards():
-            eventually(lambda: self.read(replica) == self.read(primary), 30, f"{replica} holds what {primary} holds after {what}", ignore=ignored)
+            eventually(lambda: self.read(replica) == self.read(primary), 60, f"{replica} holds what {primary} holds after {what}", ignore=ignored)
         self.writer.resume()
         self.say(f"{what}: {self.picture()}; {self.writer.writes} writes so far")
 
@@ -139,7 +139,7 @@ class Mixed:
         """Nothing is on its way to a replica: from here on nothing that a client was promised may be lost."""
         self.writer._pause.set()
         self.writer._paused.clear()
-        assert self.writer._paused.wait(60), "the writer hangs"
+        assert self.writer._paused.wait(120), "the writer hangs"
         for primary, replica in self.shards():
             eventually(
                 lambda: replica.info("replication")["slave_repl_offset"] == primary.info("replication")["master_repl_offset"], 60, f"{replica} has all"

@@ -34,7 +34,7 @@ class PipeliningWriter(threading.Thread):
 
     def run(self):
         try:
-            with Client(self.port, timeout_s=20) as client:
+            with Client(self.port, timeout_s=60) as client:
                 while True:
                     batch = []
                     for _ in range(self.depth):
@@ -61,14 +61,14 @@ def plug_loop(options, **server_options):
         writers = [PipeliningWriter(server.port, n, next_number, options.pipeline) for n in range(options.writers)]
         for writer in writers:
             writer.start()
-        eventually(lambda: all(len(w.acknowledged) >= KEYS // 2 or w.error for w in writers), 30, "all writers write", ignore=())
+        eventually(lambda: all(len(w.acknowledged) >= KEYS // 2 or w.error for w in writers), 60, "all writers write", ignore=())
         if loop % 3 == 2:
             with server.client() as client:
                 client("BGREWRITEAOF")  # The plug may be pulled in the middle of a rewrite as well.
         time.sleep(chance.uniform(0, 0.3))
         server.kill()
         for writer in writers:
-            writer.join(20)
+            writer.join(90)
             assert not writer.is_alive() and writer.error is None, writer.error
             total += writer.next - next_number
             acknowledged.update(writer.acknowledged)

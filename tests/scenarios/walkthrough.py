@@ -11,7 +11,7 @@ from support.scenario import case, main
 from support.tutorial import walk
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--node-timeout-ms", type=int, default=2500)
+parser.add_argument("--node-timeout-ms", type=int, default=5000)
 parser.add_argument("--keys", type=int, default=3000)
 parser.add_argument("--first-port", type=int, help="ports from here on, as the tutorial's 6381 (default: free ones)")
 

@@ -62,7 +62,13 @@ class HttpServerTest : public testing::Test {
                                : HttpServer::Response{.status = 404, .body = "none"};
         },
         limits);
-    ASSERT_EQ(server->Listen({"127.0.0.1"}, port, 16), "");
+    // Whoever connects to somewhere else meanwhile may get the port that was free.
+    std::string error = server->Listen({"127.0.0.1"}, port, 16);
+    for (int attempt = 0; !error.empty() && attempt < 20; ++attempt) {
+      port = FreePort();
+      error = server->Listen({"127.0.0.1"}, port, 16);
+    }
+    ASSERT_EQ(error, "");
   }
 
   EventLoop loop;
@@ -138,7 +144,7 @@ TEST_F(HttpServerTest, GivesUpOnSlowRequests) {
   slow.Send("GET /ok HTTP/1.1\r\n");
   EXPECT_TRUE(silent.Closes());
   EXPECT_TRUE(slow.Closes());
-  EXPECT_EQ(server->connections(), 0u);
+  loop.RunUntil([&] { return server->connections() == 0; });
 }
 
 TEST_F(HttpServerTest, ClosesTheOldestOfTooManyConnections) {

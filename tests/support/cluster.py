@@ -166,13 +166,14 @@ class Cluster:
         eventually(agreed, timeout_s, what, interval_s=0.1, ignore=(OSError, ReplyError))
 
     def wait_until_replicas_have_all(self, timeout_s=60.0):
-        """Waits until every replica has what its primary had when this was called: that much must survive the primary."""
+        """Waits until every replica has what its primary had when this was called: that much must survive the primary.
+        (A replica that took over meanwhile is none.)"""
         self.wait_until_replicas_online(timeout_s)
         by_port = {server.port: server for server in self.running()}
         pairs = [(s, info) for s in self.running() if (info := s.info("replication"))["role"] == "slave"]
         goals = [(replica, by_port[int(info["master_port"])].info("replication")["master_repl_offset"]) for replica, info in pairs]
         for replica, goal in goals:
-            eventually(lambda: int(replica.info("replication")["slave_repl_offset"]) >= int(goal), timeout_s, f"{replica} has come to {goal}")
+            eventually(lambda: int(replica.info("replication").get("slave_repl_offset", goal)) >= int(goal), timeout_s, f"{replica} has come to {goal}")
 
     def wait_until_replicas_online(self, timeout_s=60.0):
         def online():

@@ -109,7 +109,7 @@ class Writer:
     """
 
     def __init__(self, ports, keys=500, prefix="writer"):
-        self.client = ClusterClient(ports, patience_s=20)
+        self.client = ClusterClient(ports, patience_s=60)  # longer than any failover takes
         self.keys = [f"{prefix}:{index}" for index in range(keys)]
         self.acknowledged = {}
         self.sent = {}
@@ -151,7 +151,7 @@ class Writer:
         self._pause.set()
         self._paused.clear()
         if self._thread.is_alive():
-            assert self._paused.wait(60), "the writer hangs"
+            assert self._paused.wait(120), "the writer hangs"
         lost = []
         for key, number in self.acknowledged.items():
             value = self.client("GET", key)
@@ -175,7 +175,7 @@ class Writer:
         self._stop.set()
         self._pause.clear()
         if self._thread.is_alive():
-            self._thread.join(60)
+            self._thread.join(120)
 
     def report(self):
         redirected = dict(self.client.counts)

@@ -274,7 +274,7 @@ class Recorder:
             worker.paused.clear()
         for worker in self.workers:
             if worker.is_alive():
-                assert worker.paused.wait(60), f"client {worker.index} hangs"
+                assert worker.paused.wait(120), f"client {worker.index} hangs"
             if worker.error is not None:
                 raise worker.error
 
@@ -285,7 +285,7 @@ class Recorder:
         self.stopping = True
         for worker in self.workers:
             if worker.is_alive():
-                worker.join(60)
+                worker.join(120)
         self.reader.close()
 
     def _found(self, key):

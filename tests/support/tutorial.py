@@ -73,6 +73,35 @@ class Tutorial:
         return self.cluster.add_server(self.server(1).binary)
 
 
+def tells_all(server):
+    """What CLUSTER INFO and CLUSTER NODES tell of the six nodes."""
+    info = info_of(server)
+    for name, value in {
+        "cluster_state": "ok",
+        "cluster_slots_assigned": "16384",
+        "cluster_slots_ok": "16384",
+        "cluster_slots_pfail": "0",
+        "cluster_slots_fail": "0",
+        "cluster_known_nodes": "6",
+        "cluster_size": "3",
+    }.items():
+        equal(info[name], value, name)
+    for name in ("cluster_current_epoch", "cluster_my_epoch", "total_cluster_links_buffer_limit_exceeded"):
+        assert name in info, name
+    for direction in ("sent", "received"):
+        for kind in ("_ping", "_pong", ""):
+            name = f"cluster_stats_messages{kind}_{direction}"
+            assert int(info[name]) > 0, name
+    nodes = nodes_seen_by(server)
+    equal(len(nodes), 6)
+    for node in nodes.values():
+        equal(node.bus_port, node.port + 10000)
+        equal(node.link, "connected")
+        equal(node.host, server.address.rpartition(":")[0])
+        assert ("slave" in node.flags) != ("master" in node.flags), node.flags
+        equal("myself" in node.flags, node.port == server.port)
+
+
 def walk(cluster, keys):
     t = Tutorial(cluster, keys)
     redis_cli = cluster.redis_cli
@@ -99,31 +128,8 @@ def walk(cluster, keys):
 
     t.step(4, "cluster info and cluster nodes")
     for server in cluster.servers:
-        info = info_of(server)
-        for name, value in {
-            "cluster_state": "ok",
-            "cluster_slots_assigned": "16384",
-            "cluster_slots_ok": "16384",
-            "cluster_slots_pfail": "0",
-            "cluster_slots_fail": "0",
-            "cluster_known_nodes": "6",
-            "cluster_size": "3",
-        }.items():
-            equal(info[name], value, name)
-        for name in ("cluster_current_epoch", "cluster_my_epoch", "total_cluster_links_buffer_limit_exceeded"):
-            assert name in info, name
-        for direction in ("sent", "received"):
-            assert int(info[f"cluster_stats_messages_ping_{direction}"]) > 0
-            assert int(info[f"cluster_stats_messages_pong_{direction}"]) > 0
-            assert int(info[f"cluster_stats_messages_{direction}"]) > 0
-        nodes = nodes_seen_by(server)
-        equal(len(nodes), 6)
-        for node in nodes.values():
-            equal(node.bus_port, node.port + 10000)
-            equal(node.link, "connected")
-            equal(node.host, server.address.rpartition(":")[0])
-            assert ("slave" in node.flags) != ("master" in node.flags), node.flags
-            equal("myself" in node.flags, node.port == server.port)
+        # A link is made anew when an answer was slow, and a node that was slow is suspected for a moment.
+        eventually(lambda: tells_all(server) or True, 60, f"{server} tells all of the cluster", ignore=(AssertionError, OSError))
 
     t.step(5, "MOVED, and redis-cli -c follows it")
     first = t.server(1)
@@ -177,7 +183,7 @@ def walk(cluster, keys):
 
     old = eventually(taken_over, 60, "the replica is primary of 0-5460")
     equal(old.flags, ["master", "fail"])
-    eventually(lambda: all(nodes_seen_by(s)[first_id].link == "disconnected" for s in cluster.running()), 30)
+    eventually(lambda: all(nodes_seen_by(s)[first_id].link == "disconnected" for s in cluster.running()), 60)
     cluster.wait_until_agreed()
     t.read_all(planned=False)
 
@@ -202,7 +208,7 @@ def walk(cluster, keys):
     seventh, eighth = t.add_server(), t.add_server()
     output = redis_cli("--cluster", "add-node", seventh.address, first.address)
     contains(output, "[OK] New node added correctly.")
-    eventually(lambda: node_id(seventh) in nodes_seen_by(first) and len(nodes_seen_by(seventh)) == 7, 30)
+    eventually(lambda: node_id(seventh) in nodes_seen_by(first) and len(nodes_seen_by(seventh)) == 7, 60)
     # Node 8 runs but is no member yet, so it is left out of what must agree.
     cluster.servers.remove(eighth)
     t.settle()
@@ -239,7 +245,7 @@ def walk(cluster, keys):
         "--cluster", "add-node", eighth.address, seventh.address, "--cluster-slave", "--cluster-master-id", seventh_id
     )
     contains(output, "[OK] New node added correctly.")
-    eventually(lambda: nodes_seen_by(first).get(node_id(eighth)) and nodes_seen_by(first)[node_id(eighth)].primary_id == seventh_id, 30)
+    eventually(lambda: nodes_seen_by(first).get(node_id(eighth)) and nodes_seen_by(first)[node_id(eighth)].primary_id == seventh_id, 60)
     t.settle()
     output = t.check(4, [4096] * 4)
     equal(len(re.findall(r"\| 1 slaves\.", output)), 4, "one replica each")
@@ -257,7 +263,7 @@ def walk(cluster, keys):
         t.settle()  # redis-cli refuses the next one until gossip has told everybody.
     equal(sum(n.slots for n in t.primaries() if n.id != seventh_id), 16384)
     t.read_all()
-    eventually(lambda: nodes_seen_by(first)[seventh_id].slots == 0, 30)
+    eventually(lambda: nodes_seen_by(first)[seventh_id].slots == 0, 60)
     # Redis 7.2 turns a primary that lost its last slot into a replica of whoever took it; 7.0 does so too.
     redis_cli("--cluster", "del-node", t.server(2).address, seventh_id)
     leave(t, seventh, seventh_id)
@@ -291,8 +297,8 @@ def walk(cluster, keys):
 def leave(t, server, id):
     """After del-node: the node is forgotten by all and reset; the tutorial removes its container."""
     t.cluster.servers.remove(server)
-    eventually(lambda: all(id not in nodes_seen_by(s) for s in t.cluster.servers), 30, "the node is forgotten by all")
-    eventually(lambda: not server.running() or len(nodes_seen_by(server)) == 1, 30, "the node left is alone")
+    eventually(lambda: all(id not in nodes_seen_by(s) for s in t.cluster.servers), 60, "the node is forgotten by all")
+    eventually(lambda: not server.running() or len(nodes_seen_by(server)) == 1, 60, "the node left is alone")
     server.kill()
     t.settle()
 
@@ -308,7 +314,7 @@ def fix_open_slot(t):
     source.call("CLUSTER", "SETSLOT", 8455, "MIGRATING", target_id)
     contains(source.call("CLUSTER", "NODES").decode(), f"[8455->-{target_id}]")
     contains(target.call("CLUSTER", "NODES").decode(), f"[8455-<-{source_id}]")
-    source.call("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+    source.call("MIGRATE", "127.0.0.1", target.port, key, 0, 30000)
     equal(redis_cli("-p", source.port, "get", key).strip(), f"ASK 8455 {target.address}")
     equal(
         [line for line in redis_cli("-c", "-p", source.port, input=f"get {key}\n").splitlines() if line],
