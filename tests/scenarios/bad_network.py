@@ -52,10 +52,10 @@ def established_clients_are_served(options):
     with Crowd(silent(server.port, options.crowd, seconds)), \
          Crowd(one_byte_a_second(server.port, options.crowd // 4, request, b"+PONG\r\n")) as dripping, \
          Crowd(slow_readers(server.port, 30, ["GET", "big"], seconds)) as reading:  # fmt: skip
-        eventually(lambda: int(client.info("clients")["connected_clients"]) > options.crowd, 30, "the crowd is there")
+        eventually(lambda: int(client.info("clients")["connected_clients"]) > options.crowd, 60, "the crowd is there")
         storms = [Crowd(storm(server.port, options.rate // 2, options.seconds)) for _ in range(2)]
         during = Latencies(client).measure(options.seconds)
-        rate, failed = (sum(figures) for figures in zip(*(map(int, storming.result().split()) for storming in storms)))
+        rate, failed, connected = (sum(figures) for figures in zip(*(map(int, storming.result().split()) for storming in storms)))
         print(f"    {rate} connects a second ({failed} failed)", flush=True)
         assert rate > options.rate / 20 and failed == 0, f"{rate} connects a second, {failed} failed"
         used_kb = resident_kb(server) - memory
@@ -65,11 +65,10 @@ def established_clients_are_served(options):
         during.measure(1)
         assert int(reading.result()) >= 0
     within_bounds(before, during)
-    eventually(lambda: client.info("clients")["connected_clients"] == "1", 30, "the crowd is gone")
+    eventually(lambda: client.info("clients")["connected_clients"] == "1", 60, "the crowd is gone")
     # The library keeps what it needs to accept.
-    eventually(lambda: descriptors(server) <= files + 2, 10, "no descriptor is left over")
-    total = int(client.info("stats")["total_connections_received"])
-    assert total >= rate * options.seconds * 0.5, total
+    eventually(lambda: descriptors(server) <= files + 2, 60, "no descriptor is left over")
+    eventually(lambda: int(client.info("stats")["total_connections_received"]) >= connected, 60, "all of the storm were accepted")
     equal(client("GET", "established"), b"x" * 100)
 
 
@@ -80,7 +79,7 @@ def peers_that_vanished_are_found_out(options):
     client = server.client()
     repair = 19  # TCP_REPAIR: closing in this mode tells the peer nothing
     vanished = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(100)]
-    eventually(lambda: client.info("clients")["connected_clients"] == "101", 10)
+    eventually(lambda: client.info("clients")["connected_clients"] == "101", 60)
     for peer in vanished:
         try:
             peer.setsockopt(socket.IPPROTO_TCP, repair, 1)
@@ -88,15 +87,16 @@ def peers_that_vanished_are_found_out(options):
             raise Skip("CAP_NET_ADMIN is needed to leave without a word") from None
         peer.close()
     equal(client("PING"), b"PONG")
-    eventually(lambda: client.info("clients")["connected_clients"] == "1", 30, "the half-open connections are closed")
+    eventually(lambda: client.info("clients")["connected_clients"] == "1", 60, "the half-open connections are closed")
 
 
 @case
 def maxclients_is_exact(options):
     for binary in both(options):
         server = Server(binary, maxclients=30).start()
-        eventually(lambda: server.info("clients")["connected_clients"] == "1", 10)
-        clients = [server.client() for _ in range(30)]
+        clients = [server.client()]
+        eventually(lambda: clients[0].info("clients")["connected_clients"] == "1", 60)
+        clients += [server.client() for _ in range(29)]
         for client in clients:
             equal(client("PING"), b"PONG")
         for _ in range(20):
@@ -108,7 +108,7 @@ def maxclients_is_exact(options):
         # Each freed place is one place.
         for i in range(1, 6):
             clients[-i].close()
-        eventually(lambda: clients[0].info("clients")["connected_clients"] == "25", 10)
+        eventually(lambda: clients[0].info("clients")["connected_clients"] == "25", 60)
         clients[25:] = [server.client() for _ in range(5)]
         for client in clients:
             equal(client("PING"), b"PONG")
@@ -126,9 +126,15 @@ def the_bus_has_its_part_of_maxclients(options):
     for binary in both(options):
         a, b = (Server(binary, maxclients=20, cluster_enabled="yes").start() for _ in range(2))
         a.call("CLUSTER", "MEET", "127.0.0.1", b.port)
-        eventually(lambda: len(nodes_seen_by(a)) == 2 and all(n.link == "connected" for n in nodes_seen_by(a).values()), 20)
         keeper = a.client()
-        eventually(lambda: keeper.info("clients")["connected_clients"] == "1", 10)
+
+        def linked_both_ways():
+            directions = sorted(dict(zip(link[::2], link[1::2]))[b"direction"] for link in keeper.ok("CLUSTER", "LINKS"))
+            known = nodes_seen_by(a).values()
+            return len(known) == 2 and not any("handshake" in n.flags for n in known) and directions == [b"from", b"to"]
+
+        eventually(linked_both_ways, 60)
+        eventually(lambda: keeper.info("clients")["connected_clients"] == "1", 60)
         clients = [a.client() for _ in range(17)]  # two connections belong to the other node
         for client in clients:
             equal(client("PING"), b"PONG", binary)
@@ -149,18 +155,18 @@ def the_bus_works_while_clients_hold_every_place(options):
     for server in servers[1:]:
         servers[0].call("CLUSTER", "MEET", "127.0.0.1", server.port)
     ok = lambda: all(b"cluster_state:ok" in keeper("CLUSTER", "INFO") for keeper in keepers)
-    eventually(ok, 30, "the cluster is ok")
+    eventually(ok, 90, "the cluster is ok")
     crowd = []
     for server in servers:
         crowd += [connect(server.port) for _ in range(250)]
         # Strangers who say nothing on the bus: only so many are put up with.
         crowd += [connect(server.port + 10000) for _ in range(500)]
-    eventually(lambda: all(descriptors(server) < 200 + 64 + 64 for server in servers), 10, "strangers are let go")
+    eventually(lambda: all(descriptors(server) < 200 + 64 + 64 for server in servers), 60, "strangers are let go")
     # A node that comes back finds a place on the bus.
     servers[2].kill()
     servers[2].start(timeout_s=60)
     keepers[2] = servers[2].client()
-    eventually(ok, 30, "the cluster is ok again")
+    eventually(ok, 90, "the cluster is ok again")
     for peer in crowd:
         peer.close()
 
@@ -180,7 +186,7 @@ def query_buffers_are_bounded(options):
             try:
                 for part in input_parts:
                     client.send_raw(part)
-                gone = client.at_end(10)
+                gone = client.at_end(60)
             except ConnectionError:
                 gone = True
             assert gone, f"{binary}: more than the limit is kept of {input_parts[0][:20]}"
@@ -215,28 +221,28 @@ def output_buffers_are_bounded(options):
             clients = lambda kind: keeper("CLIENT", "LIST", "TYPE", kind).count(b"id=")
             # Normal: replies.
             reading = hoarder(server, "GET", "big")
-            eventually(lambda: clients("normal") == 2, 10)
+            eventually(lambda: clients("normal") == 2, 60)
             try:
                 for _ in range(30):
                     reading.send("GET", "big")
             except ConnectionError:
                 pass
-            eventually(lambda: clients("normal") == 1, 20, f"{binary} {limits[1:4]}: who reads nothing is dropped")
+            eventually(lambda: clients("normal") == 1, 60, f"{binary} {limits[1:4]}: who reads nothing is dropped")
             # Listeners: what others say.
             listening = hoarder(server, "SUBSCRIBE", "news")
-            eventually(lambda: clients("pubsub") == 1, 10)
+            eventually(lambda: clients("pubsub") == 1, 60)
             for _ in range(30):
                 keeper("PUBLISH", "news", b"x" * MB)
-            eventually(lambda: clients("pubsub") == 0, 20, f"{binary} {limits[1:4]}: who listens and reads nothing is dropped")
+            eventually(lambda: clients("pubsub") == 0, 60, f"{binary} {limits[1:4]}: who listens and reads nothing is dropped")
             # Replicas: what was written since their snapshot began, which is when the server gets to it.
             following = hoarder(server, "PSYNC", "?", "-1")
-            eventually(lambda: clients("replica") == 1, 10)
+            eventually(lambda: clients("replica") == 1, 60)
 
             def dropped_while_writing():
                 keeper.ok("SET", "k", b"x" * MB)
                 return clients("replica") == 0
 
-            eventually(dropped_while_writing, 20, f"{binary} {limits[1:4]}: a replica that reads nothing is dropped")
+            eventually(dropped_while_writing, 60, f"{binary} {limits[1:4]}: a replica that reads nothing is dropped")
             if binary == options.server:
                 equal(keeper.info("stats")["client_output_buffer_limit_disconnections"], "3")
             for client in (reading, listening, following):
@@ -250,15 +256,15 @@ def a_soft_limit_waits_its_time(options):
     keeper = server.client()
     patient, hoarding = server.client(timeout_s=60), hoarder(server, "SUBSCRIBE", "news")
     patient.ok("SUBSCRIBE", "news")
-    eventually(lambda: keeper("PUBSUB", "NUMSUB", "news")[1] == 2, 10)
+    eventually(lambda: keeper("PUBSUB", "NUMSUB", "news")[1] == 2, 60)
     begin = time.monotonic()
     for _ in range(12):
         keeper("PUBLISH", "news", b"x" * MB)
-    for _ in range(12):
         equal(len(patient.read()[2]), MB)
-    if time.monotonic() - begin < 3:  # a slow machine must not decide this
-        equal(keeper("PUBSUB", "NUMSUB", "news")[1], 2, "listeners before the time is over")
-    eventually(lambda: keeper("PUBSUB", "NUMSUB", "news")[1] == 1, 20, "the one that reads nothing is dropped")
+    listeners = keeper("PUBSUB", "NUMSUB", "news")[1]
+    if time.monotonic() - begin < 4:  # a slow machine must not decide this
+        equal(listeners, 2, "listeners before the time is over")
+    eventually(lambda: keeper("PUBSUB", "NUMSUB", "news")[1] == 1, 60, "the one that reads nothing is dropped")
     hoarding.socket.close()
 
 

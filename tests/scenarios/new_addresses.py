@@ -11,7 +11,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from support.cluster import parse_nodes
-from support.moving import LIMIT_S, NODE_TIMEOUT_MS, NODES, Host, Hosts, moves
+from support.moving import LIMIT_S, NODE_TIMEOUT_MS, NODES, Host, Hosts, is_written_down, moves
 from support.process import Server, run
 from support.resp import ReplyError, parse_info
 from support.scenario import case, contains, equal, main
@@ -44,7 +44,7 @@ def by_name(options):
             Server(options.server, appendonly="yes", cluster_enabled="yes", cluster_node_timeout=NODE_TIMEOUT_MS,
                    cluster_announce_hostname="localhost", repl_diskless_sync_delay=0).start()
         )  # fmt: skip
-    run(["redis-cli", "--cluster", "create", *[s.address for s in servers], "--cluster-replicas", "1", "--cluster-yes"], timeout_s=120)
+    run(["redis-cli", "--cluster", "create", *[s.address for s in servers], "--cluster-replicas", "1", "--cluster-yes"], timeout_s=240)
 
     def well():
         for server in servers:
@@ -56,8 +56,9 @@ def by_name(options):
                     return False
         return True
 
-    eventually(well, 60, "the cluster is there", ignore=(OSError,))
-    time.sleep(2)
+    eventually(well, 60, "the cluster is there", ignore=(OSError, ReplyError))
+    for server in servers:
+        eventually(lambda: is_written_down(server.directory, parse_nodes(server.call("CLUSTER", "NODES"))), 60, f"nodes.conf of {server}")
     for server in servers:
         server.kill()
     for server in servers:
@@ -84,7 +85,7 @@ def strangers(options):
     hosts = Hosts(options, cluster_seeds=["127.0.0.1:1"])
     hosts.create()
     victim = hosts.hosts[-1]
-    time.sleep(2)
+    eventually(lambda: hosts.node_table_is_written_down(victim), 60, "nodes.conf")
     id = victim.call("CLUSTER", "MYID").decode()
     with open(os.path.join(victim.server.directory, "nodes.conf")) as file:
         text = file.read()
@@ -94,14 +95,14 @@ def strangers(options):
     with open(os.path.join(stranger.server.directory, "nodes.conf"), "w") as file:
         file.write(text)
     stranger.start("127.66.6.6")
-    eventually(lambda: stranger.call("CLUSTER", "MYID").decode() == id, 20, "the stranger has the id", ignore=(OSError,))
-    time.sleep(5)
+    eventually(lambda: stranger.call("CLUSTER", "MYID").decode() == id, 60, "the stranger has the id", ignore=(OSError,))
+    eventually(lambda: any("does not prove" in host.server.log() for host in hosts.hosts[:-1]), 60, "somebody says so in its log")
+    time.sleep(3)  # for it to go on trying
     for host in hosts.hosts[:-1]:
         equal(parse_nodes(host.call("CLUSTER", "NODES"))[id].host, victim.ip, f"where node {host.number} looks for it")
-    assert any("does not prove" in host.server.log() for host in hosts.hosts[:-1]), "somebody says so in its log"
     # The true one comes back elsewhere, and is believed.
     victim.start("127.21.7.7")
-    hosts.wait_until_found(30)
+    hosts.wait_until_found(60)
     equal({parse_nodes(h.call("CLUSTER", "NODES"))[id].host for h in hosts.hosts}, {"127.21.7.7"})
     stranger.server.kill()
     hosts.end()

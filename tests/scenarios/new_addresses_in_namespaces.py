@@ -33,7 +33,7 @@ def a_stranger_at_a_used_address(options):
     with namespaces.Network(NODES + 1) as network:
         hosts = Hosts(options, network=network, cluster_seeds=["127.0.0.1:1"])
         hosts.create()
-        time.sleep(1)
+        eventually(lambda: hosts.node_table_is_written_down(hosts.hosts[-1]), 60, "nodes.conf")
         victim, other = hosts.hosts[-1], hosts.hosts[-2]
         id = victim.call("CLUSTER", "MYID").decode()
         with open(os.path.join(victim.server.directory, "nodes.conf")) as file:
@@ -48,14 +48,14 @@ def a_stranger_at_a_used_address(options):
         with open(os.path.join(stranger.server.directory, "nodes.conf"), "w") as file:
             file.write(text)
         stranger.start(used)
-        eventually(lambda: stranger.call("CLUSTER", "MYID").decode() == id, 20, "the stranger has the id", ignore=(OSError,))
-        time.sleep(5)
+        eventually(lambda: stranger.call("CLUSTER", "MYID").decode() == id, 60, "the stranger has the id", ignore=(OSError,))
+        eventually(lambda: any("does not prove" in host.server.log() for host in hosts.hosts[:-2]), 60, "somebody says so in its log")
+        time.sleep(3)  # for it to go on trying
         for host in hosts.hosts[:-2]:
             equal(parse_nodes(host.call("CLUSTER", "NODES"))[id].host, victim.ip, f"where node {host.number} looks for it")
-        assert any("does not prove" in host.server.log() for host in hosts.hosts[:-2]), "somebody says so in its log"
         for host in (victim, other):
             host.start(host.place.address)
-        hosts.wait_until_found(30)
+        hosts.wait_until_found(60)
         stranger.server.kill()
         hosts.end()
 

@@ -62,12 +62,12 @@ def connect(port, address="127.0.0.1"):
 
 
 def storm(port, per_second, seconds, lifetime_s=0.05):
-    """Connects at this rate, in turn from many addresses; every third asks PING, all stay for a moment. Reports the rate reached
-    and how many were turned away."""
+    """Connects at this rate, in turn from many addresses; every third asks PING, all stay for a moment. Reports the rate reached,
+    how many were turned away, and how many were connected at once, so that they must be accepted in the end."""
 
     def work(report):
         begin = time.monotonic()
-        open_clients, made, failed = [], 0, 0
+        open_clients, made, failed, connected = [], 0, 0, 0
         while (now := time.monotonic()) - begin < seconds:
             while open_clients and (now - open_clients[0][0] > lifetime_s or len(open_clients) > 4000):
                 open_clients.pop(0)[1].close()
@@ -84,11 +84,12 @@ def storm(port, per_second, seconds, lifetime_s=0.05):
                 if made % 3 == 0 and error == 0:
                     client.send(b"PING\r\n")
                 made += 1
+                connected += error == 0
                 open_clients.append((now, client))
             time.sleep(0.001)
         for _, client in open_clients:
             client.close()
-        report(f"{made / (time.monotonic() - begin):.0f} {failed}")
+        report(f"{made / (time.monotonic() - begin):.0f} {failed} {connected}")
 
     return work
 
