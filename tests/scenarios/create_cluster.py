@@ -17,7 +17,7 @@ from support.wait import eventually
 CREATE = os.path.join(ROOT, "conf/create-cluster")
 # What the creator of six nodes tells them: 6 epochs, 5 introductions, 3 replicas, 3 ranges of slots.
 STEPS = 17
-NODE_TIMEOUT_MS = 15000  # no failure needs to be noticed, and none may seem so
+NODE_TIMEOUT_MS = 6000  # no failure needs to be noticed, and none may seem so; but who pings seldom learns slowly
 
 # In the place of redis-cli: ends the creator as a kill -9 would, once it has given so many orders.
 INTERRUPTING_CLI = """#!/bin/bash
