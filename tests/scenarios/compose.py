@@ -90,8 +90,8 @@ def up_and_down(options, file, check_nodes, subnet=None):
     command, project = prepare(options, file)
     compose = [*command, "-p", project]
     try:
-        run([*compose, "up", "-d"], timeout_s=300)
-        eventually(ready, 120, "the cluster is ok for clients outside", ignore=(OSError, ReplyError, ProtocolViolation))
+        run([*compose, "up", "-d"], timeout_s=600)
+        eventually(ready, 240, "the cluster is ok for clients outside", ignore=(OSError, ReplyError, ProtocolViolation))
         with Client(PORTS[0]) as client:
             nodes = parse_nodes(client.ok("CLUSTER", "NODES"))
             check_nodes(nodes)
@@ -107,9 +107,12 @@ def up_and_down(options, file, check_nodes, subnet=None):
         client.close()
         # The nodes find each other's data where peers are, not where clients are sent.
         for node in range(1, 7):
-            engine("exec", container(project, f"node-{node}"), "tessera-health", "ready")
+            eventually(
+                lambda: "ready" in engine("exec", container(project, f"node-{node}"), "tessera-health", "ready", check=False).split(),
+                60, f"node-{node} finds itself ready",
+            )  # fmt: skip
         # Once more on the same volumes: joined already, and the keys are there.
-        run([*compose, "down"], timeout_s=300)
+        run([*compose, "down"], timeout_s=600)
         if subnet:
             network = f"{project}_default"
             engine("network", "rm", network, check=False)  # podman-compose leaves it, and would not set a subnet
@@ -120,9 +123,9 @@ def up_and_down(options, file, check_nodes, subnet=None):
                 with open(elsewhere, "w") as override:
                     override.write(f'version: "3"\nnetworks: {{default: {{ipam: {{config: [{{subnet: {subnet}.0/24}}]}}}}}}\n')
                 compose = [*command, "-f", elsewhere, "-p", project]
-        run([*compose, "up", "-d", *(f"node-{n}" for n in range(1, 7))], timeout_s=300)  # the creator is not needed
+        run([*compose, "up", "-d", *(f"node-{n}" for n in range(1, 7))], timeout_s=600)  # the creator is not needed
         start = time.monotonic()
-        eventually(ready, 120, "the cluster is ok again", ignore=(OSError, ReplyError, ProtocolViolation))
+        eventually(ready, 240, "the cluster is ok again", ignore=(OSError, ReplyError, ProtocolViolation))
         print(f"  {time.monotonic() - start:.1f} s after the second `up` the cluster is ok, the replicas in sync")
         if subnet:
             for node in range(1, 7):
@@ -174,13 +177,13 @@ def with_a_password(options):
     compose = [*command, "-p", project]
     os.environ["TESSERA_PASSWORD"] = PASSWORD
     try:
-        run([*compose, "up", "-d"], timeout_s=300)
+        run([*compose, "up", "-d"], timeout_s=600)
 
         def all_ready():
             checks = [engine("exec", container(project, f"node-{node}"), "tessera-health", "ready", check=False) for node in range(1, 7)]
             return [check.strip() for check in checks] == ["ready"] * 6
 
-        eventually(all_ready, 120, "all nodes are ready")
+        eventually(all_ready, 240, "all nodes are ready")
         contains(run(["redis-cli", "-p", PORTS[0], "set", "k", "v"]), "NOAUTH")
         equal(run(["redis-cli", "-c", "-p", PORTS[0], "-a", PASSWORD, "--no-auth-warning", "set", "k", "v"]).strip(), "OK")
     except Exception:

@@ -302,7 +302,7 @@ def one_host_loses_many_packets(r, net):
 
 @shape
 def far_away(r, net):
-    """Round trips of a tenth to a third of the node timeout: slow, and no reason to fail over."""
+    """Round trips of a tenth of the node timeout: slow, and no reason to fail over."""
     a, *_ = r.primaries()
     probe = Probe(r, a)
     net.delay(*hosts(a), r.chance.randint(50, 150), r.chance.randint(0, 50))
@@ -386,4 +386,4 @@ def rounds(options):
 
 if __name__ == "__main__":
     namespaces.enter()
-    main(parser(__doc__, node_timeout_ms=2000, ballast=300))
+    main(parser(__doc__, node_timeout_ms=3000, ballast=300))

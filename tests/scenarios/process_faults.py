@@ -401,4 +401,4 @@ def rounds(options):
 
 
 if __name__ == "__main__":
-    main(parser(__doc__, node_timeout_ms=1500, ballast=1500))
+    main(parser(__doc__, node_timeout_ms=2500, ballast=1500))

@@ -94,7 +94,7 @@ def signature(server):
     ), any(n.moving for n in nodes)
 
 
-def redis_cli(*arguments, timeout_s=180.0, input=None, check=True):
+def redis_cli(*arguments, timeout_s=600.0, input=None, check=True):
     return run(["redis-cli", *arguments], timeout_s=timeout_s, input=input, check=check)
 
 
