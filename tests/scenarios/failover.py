@@ -3,7 +3,6 @@
 
 import sys
 import os
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from support.cluster import Cluster, node_id, nodes_seen_by

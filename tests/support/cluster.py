@@ -151,7 +151,7 @@ class Cluster:
     def running(self):
         return [server for server in self.servers if server.running()]
 
-    def wait_until_agreed(self, timeout_s=60.0):
+    def wait_until_agreed(self, timeout_s=120.0):
         """Waits until all running nodes are in state ok and tell the same about slots, roles and epochs."""
 
         def agreed():
@@ -165,7 +165,7 @@ class Cluster:
         what = "all running nodes agree on slots, roles and epochs"
         eventually(agreed, timeout_s, what, interval_s=0.1, ignore=(OSError, ReplyError))
 
-    def wait_until_replicas_have_all(self, timeout_s=60.0):
+    def wait_until_replicas_have_all(self, timeout_s=120.0):
         """Waits until every replica has what its primary had when this was called: that much must survive the primary.
         (A replica that took over meanwhile is none.)"""
         self.wait_until_replicas_online(timeout_s)
@@ -175,7 +175,7 @@ class Cluster:
         for replica, goal in goals:
             eventually(lambda: int(replica.info("replication").get("slave_repl_offset", goal)) >= int(goal), timeout_s, f"{replica} has come to {goal}")
 
-    def wait_until_replicas_online(self, timeout_s=60.0):
+    def wait_until_replicas_online(self, timeout_s=120.0):
         def online():
             for server in self.running():
                 info = server.info("replication")
