@@ -340,7 +340,9 @@ class Recorder:
                 else:
                     age = time.monotonic() - op.ended
                     blame(key, f"lost {op.number}, acknowledged ({op.claim}) by {op.node} {age:.2f} s ago; found {str(found)[-60:]}")
-            key.base, key.acknowledged, key.unknown = found, [], 0
+            key.base, key.acknowledged = found, []
+            if key.unknown in (found if key.kind == "log" else [found]):
+                key.unknown = 0  # otherwise it may still be on its way: a packet that is sent again after the network has healed
 
         for key in self.settled:
             judge(key)
