@@ -202,6 +202,8 @@ class Mixed:
     def restart(self, server, how):
         """A short absence: whoever it was, it may stay so."""
         self.quiesce()
+        # Redis keeps what comes during an fsync in its buffer for up to two seconds, which a kill may take.
+        eventually(lambda: server.info("persistence").get("aof_buffer_length", "0") == "0", 60, f"{server} has written its log")
         server.terminate() if how == "SIGTERM" else server.kill()
         server.start()
         self.check(f"restart of {self.kind(server)} by {how}")
@@ -279,7 +281,7 @@ def random_steps(options, seed):
                 replica.call("CLUSTER", "REPLICATE", node_id(other_primary))
                 other_replica.call("CLUSTER", "REPLICATE", node_id(primary))
                 eventually(lambda: {(primary.port, other_replica.port), (other_primary.port, replica.port)} <=
-                           {(p.port, r.port) for p, r in mixed.shards()}, 60, "changed places")  # fmt: skip
+                           {(p.port, r.port) for p, r in mixed.shards()}, 60, "changed places", ignore=(OSError, ReplyError))  # fmt: skip
                 mixed.check("CLUSTER REPLICATE, two replicas changing places")
     finally:
         mixed.end()
