@@ -3,6 +3,7 @@
 under writes do not get the server killed. And maxmemory as a part of the container's limit."""
 
 import argparse
+import concurrent.futures
 import os
 import random
 import sys
@@ -116,12 +117,11 @@ def at_sixty_per_cent(options):
 
     def everything():
         replica = Server(options.server, replicaof=["127.0.0.1", server.port]).start(60)
-        threads = [threading.Thread(target=work) for work in (bgsave, rewrite)]
-        for thread in threads:
-            thread.start()
-        eventually(lambda: replica.info("replication")["master_link_status"] == "up", 300, "the replica is synchronised")
-        for thread in threads:
-            thread.join()
+        with concurrent.futures.ThreadPoolExecutor() as threads:
+            saves = [threads.submit(work) for work in (bgsave, rewrite)]
+            eventually(lambda: replica.info("replication")["master_link_status"] == "up", 300, "the replica is synchronised")
+            for save in saves:
+                save.result()
         replica.kill()
 
     for work in (bgsave, rewrite, full_sync, everything) * options.rounds:
