@@ -72,7 +72,7 @@ def a_million_in_one_second(options):
     worked = Worked(server)
     with server.client() as client:
         time.sleep(max(0, moment - time.time() - 0.3))
-        end = time.monotonic() + 120
+        end = time.monotonic() + 60
         checked = time.monotonic()
         while time.monotonic() < end:
             start, before = time.monotonic(), worked()
@@ -86,7 +86,7 @@ def a_million_in_one_second(options):
                 if client("DBSIZE") == 0:
                     gone = time.time() - moment
                     break
-    assert gone is not None, "keys are left two minutes after they expired"
+    assert gone is not None, "keys are left a minute after they expired"
     waits.sort()
     print(f"  {len(waits)} pings in {gone + 0.3:.1f} s: median {waits[len(waits) // 2] * 1e6:.0f} us,"
           f" 99.9% {waits[int(len(waits) * 0.999)] * 1e3:.2f} ms, longest {waits[-1] * 1e3:.2f} ms; all gone after {gone:.1f} s")  # fmt: skip

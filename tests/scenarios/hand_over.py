@@ -53,13 +53,14 @@ def rounds(cluster, count, limit_ms, what):
     gap = GapWriter([s.port for s in cluster.servers], KEY)
     gap.start()
     load = [Writer([s.port for s in cluster.servers], prefix=f"load:{n}").start() for n in range(2)]
-    gaps, usual, durations = [], [], []
+    gaps, usual = [], []
     for number in range(count):
         eventually(lambda: gap.acknowledged > 0 and gap.gap_ms() < 1000, 60, "writes flow")
         usual.append(usual_gap_ms(gap))
         victim = cluster.primary_of(SLOT)
         gap.mark()
-        durations.append(terminate(victim))
+        duration = terminate(victim)
+        assert duration < 5, f"{victim} took {duration:.1f} s to stop"
         acknowledged = gap.acknowledged
         eventually(lambda: gap.acknowledged > acknowledged + 20, 60, "writes go on without the old primary")
         gaps.append(gap.gap_ms())
@@ -75,8 +76,6 @@ def rounds(cluster, count, limit_ms, what):
         writer.stop()
         equal(dict(writer.failures), {}, "failed writes")
     equal(gap.failed, [], "failed writes")
-    print(f"  {what}: stopped after {', '.join(f'{d:.1f}' for d in durations)} s")
-    assert statistics.median(durations) < 5, f"{durations} s to stop"
     short_gaps(gaps, usual, limit_ms, what)
 
 
@@ -88,8 +87,8 @@ def usual_gap_ms(gap):
 
 
 def short_gaps(gaps, usual, limit_ms, what):
-    """A hand-over is a conversation of processes: on a machine where each waits for its turn it takes many such waits."""
-    median, limit_ms = statistics.median(gaps), max(limit_ms, 10 * statistics.median(usual))
+    """The usual ones tell a busy machine from a slow hand-over."""
+    median = statistics.median(gaps)
     print(f"  {what}: write gap of {len(gaps)} hand-overs: median {median:.0f} ms, max {max(gaps):.0f} ms, otherwise {max(usual):.0f} ms")
     assert median < limit_ms, f"{what}: {gaps}, otherwise {usual}"
 
@@ -189,7 +188,7 @@ def refusals(options):
     second.call("CONFIG", "SET", "shutdown-timeout", 3)
     hung.stop()
     duration = terminate(second)
-    assert duration < 9, f"{duration:.1f} s with shutdown-timeout 3 instead of 10"
+    assert duration < 6, f"{duration:.1f} s with shutdown-timeout 3"
     contains(second.log(), "does not react")
     hung.signal(signal.SIGCONT)
     second.start()
@@ -237,7 +236,7 @@ def no_long_save(options):
             client.ok("SETRANGE", f"{{{KEY}}}{n}", 10_000_000, "x")
     eventually(lambda: victim.info("replication")["slave0"].split("offset=")[1].split(",")[0]
                == victim.info("replication")["master_repl_offset"], 60, "the replica has it")  # fmt: skip
-    assert terminate(victim) < 9
+    assert terminate(victim) < 4
     contains(victim.log(), "The slots are handed over")
     contains(victim.log(), "The dataset is not saved")
     assert nodes_seen_by(cluster.primary_of(SLOT))

@@ -146,7 +146,7 @@ def a_flush_does_not_hold_others_up(options):
                 assert left < 2 << 20, f"{left} bytes are still used after FLUSHALL SYNC"
                 equal(number(server, "memory", "lazyfree_pending_objects"), 0)
             else:
-                assert worked < 0.5, f"the loop worked {worked:.2f} s"
+                assert took < 1 and worked < 0.5, f"{took:.2f} s, of which the loop worked {worked:.2f} s"
                 eventually(lambda: number(server, "memory", "lazyfree_pending_objects") == 0, 60)
         equal(number(server, "memory", "lazyfreed_objects"), options.keys)
         print(f"  FLUSHALL {mode} took {took * 1e3:.1f} ms, PING meanwhile: {pinger.stop()}")

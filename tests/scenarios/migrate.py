@@ -88,7 +88,7 @@ def silent_and_dead_targets(options):
             # Both answered: only a machine that was held up for so long has an excuse, and is asked again.
             stood_still = bool(select.select([here.socket], [], [], 0)[0])
             equal(here.read(), b"IOERR error or timeout reading to target instance")
-            assert time.monotonic() - start > timeout_ms / 1000 - 0.1
+            assert -0.1 < time.monotonic() - start - timeout_ms / 1000 < 4.3
             equal(here("GET", "k"), b"v")
             if not stood_still:
                 break
