@@ -197,6 +197,10 @@ struct NodeView {
   bool outbound_connected = false;
   LinkId inbound = 0;
   Millis outbound_created_ms = 0, inbound_created_ms = 0;
+  // By a link of its own: it knows this node. Nodes of nodes.conf count as if they had, for who was removed from the
+  // cluster while this process was down is not to come back by itself.
+  bool called = false;
+  Millis introduced_ms = 0;  // when it was last told of this node for lack of a call
   std::vector<std::pair<NodeId, Millis>> failure_reports;  // reporter, when
   // ---- how sure we are of its address (addresses.cc)
   bool proven = false;           // knew the cluster's secret since this process runs

@@ -274,6 +274,8 @@ struct Core::Impl {
   void TickLinks();
   void PingOldestOfFew();
   void CheckNode(NodeView* node);
+  void IntroduceSelf(NodeView* node);
+  Millis HandshakeTimeout() const;
   void AddFailureReport(NodeView* node, NodeView* reporter);
   void RemoveFailureReport(NodeView* node, const NodeId& reporter);
   int CountFailureReports(NodeView* node);

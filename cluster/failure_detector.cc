@@ -48,6 +48,7 @@ void Core::Impl::OnTick() {
     // count as reachable for ever otherwise, and never be replaced.
     if (node.is(kNoAddress) && !node.ping_sent_ms) node.ping_sent_ms = now;
     CheckNode(&node);
+    IntroduceSelf(&node);
   }
   if (IsPrimary(*me)) KeepLease();
 
@@ -61,18 +62,30 @@ void Core::Impl::OnTick() {
 }
 
 void Core::Impl::TickLinks() {
-  const Millis handshake_timeout = std::max(options.node_timeout_ms, kHandshakeTimeoutMsMin);
   for (auto it = nodes.begin(); it != nodes.end();) {
     NodeView& node = it->second;
     ++it;  // the node may go
     if (node.is(kMyself | kNoAddress)) continue;
-    if (InHandshake(node) && now - node.created_ms > handshake_timeout) {
+    if (InHandshake(node) && now - node.created_ms > HandshakeTimeout()) {
       Say(Severity::kVerbose, "Handshake with {}:{} timed out", node.endpoint.ip, node.endpoint.bus_port);
       RemoveNode(&node);
       continue;
     }
     if (!node.outbound && !node.endpoint.ip.empty()) OpenLinkTo(&node);
   }
+}
+
+Millis Core::Impl::HandshakeTimeout() const { return std::max(options.node_timeout_ms, kHandshakeTimeoutMsMin); }
+
+// Knowing a node does not mean to be known by it: its handshake with us may have timed out, or the one node that knew
+// us left before it told the others. It would answer our pings for ever and never count us as a member. Valkey 8.1 does
+// this too; here only towards nodes that never called, so that whom an operator removed does not come back by itself.
+void Core::Impl::IntroduceSelf(NodeView* node) {
+  if (node->called || !node->outbound_connected) return;
+  if (now - std::max(node->created_ms, node->introduced_ms) <= HandshakeTimeout()) return;
+  node->introduced_ms = now;
+  Say(Severity::kNotice, "Node {} has not called this node since they met: asking it to meet again", NodeName(*node));
+  SendPing(node->outbound, MessageType::kMeet);
 }
 
 void Core::Impl::PingOldestOfFew() {

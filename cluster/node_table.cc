@@ -338,6 +338,7 @@ void Core::Impl::AttachInbound(LinkId id, Link& link, NodeView* node) {
   if (link.node && link.node->inbound == id) link.node->inbound = 0;
   if (node->inbound) CloseLinkById(node->inbound);  // the node dialled anew; its old link is stale
   link.node = node;
+  node->called = true;
   node->inbound = id;
   node->inbound_created_ms = link.created_ms;
 }

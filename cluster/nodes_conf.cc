@@ -215,6 +215,7 @@ std::string Core::Impl::ParseState(std::string_view text) {
     const NodeId id(fields[0]);
     if (Lookup(id)) return fault(line_number, "this node stands on an earlier line, too");
     NodeView* node = AddNode(id, 0);
+    node->called = true;
     const NodeId random_shard = node->shard_id;
     if (auto reason = ParseAddress(fields[1], options.tls_cluster, *node); !reason.empty())
       return fault(line_number, reason);

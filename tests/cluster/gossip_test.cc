@@ -68,6 +68,60 @@ TEST(Handshake, TimesOut) {
   EXPECT_EQ(net.core(0).nodes().size(), 1u);
 }
 
+// A node joins by another one, which leaves before it told the rest.
+struct Orphan : testing::Test {
+  Orphan() : net(4) {
+    for (size_t i : {1, 2}) net.Meet(0, i);
+    net.Run(4000);
+    net.Meet(3, 0);
+    for (int i = 0; i < 20 && net.core(3).nodes().size() < 4; ++i) net.CarryOut(3, net.core(3).Handle(net.now, Tick{}));
+    const std::string left = net.core(0).self().str();
+    for (size_t i : {1, 2, 3}) {
+      Effects effects;
+      EXPECT_EQ(net.core(i).Forget(net.now, left, effects), "");
+      net.CarryOut(i, effects);
+    }
+    net.Stop(0);
+    net.hosts[0].ip = "switched off";
+  }
+  void ExpectKnown(size_t nodes) {
+    EXPECT_EQ(net.core(1).nodes().size(), nodes) << net.core(1).NodesText(net.now, {});
+    EXPECT_EQ(net.core(2).nodes().size(), nodes) << net.core(2).NodesText(net.now, {});
+    EXPECT_EQ(net.core(3).nodes().size(), 3u) << net.core(3).NodesText(net.now, {});
+  }
+  Net net;
+};
+
+TEST_F(Orphan, IntroducesItselfWhenNobodyCallsIt) {
+  net.Run(900);
+  ExpectKnown(2);
+  net.Run(2000);
+  ExpectKnown(3);
+}
+
+TEST_F(Orphan, DoesNotWhenItCameBackWithItsNodesConf) {
+  const Net::Disk disk = net.DiskOf(3);
+  net.Stop(3);
+  net.Start(3, disk, "10.0.0.4");
+  net.Run(5000);
+  ExpectKnown(2);
+}
+
+TEST(Handshake, IsNotAskedForByANodeThatWasRemoved) {
+  Net net(3);
+  for (size_t i : {1, 2}) net.Meet(0, i);
+  net.Run(4000);
+  const std::string removed = net.core(2).self().str();
+  for (size_t i : {0, 1}) {
+    Effects effects;
+    ASSERT_EQ(net.core(i).Forget(net.now, removed, effects), "");
+    net.CarryOut(i, effects);
+  }
+  net.Run(90000);
+  for (size_t i : {0, 1}) EXPECT_EQ(net.core(i).nodes().size(), 2u) << net.core(i).NodesText(net.now, {});
+  EXPECT_EQ(net.core(2).nodes().size(), 3u) << "nobody told it";
+}
+
 TEST(Handshake, ForgottenNodesAreForgottenByAll) {
   Net net(4);
   for (size_t i = 1; i < 4; ++i) net.Meet(0, i);

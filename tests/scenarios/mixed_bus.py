@@ -77,6 +77,27 @@ def slots_move_between_them(options):
 
 
 @case
+def a_newcomer_whose_only_acquaintance_leaves(options):
+    """It knows everybody from the one it met, who left before telling the others: they learn of it all the same."""
+    members = [Server(binary, cluster_enabled="yes", cluster_node_timeout=NODE_TIMEOUT_MS).start()
+               for binary in (options.server, options.reference, options.reference)]  # fmt: skip
+    for other in members[:2]:
+        members[2].call("CLUSTER", "MEET", "127.0.0.1", other.port)
+    for server in members:
+        eventually(lambda: len(nodes_seen_by(server)) == 3, 60, f"{server} knows all")
+    newcomer = Server(options.server, cluster_enabled="yes", cluster_node_timeout=NODE_TIMEOUT_MS).start()
+    leaving = node_id(members[2])
+    newcomer.call("CLUSTER", "MEET", "127.0.0.1", members[2].port)
+    eventually(lambda: len(nodes_seen_by(newcomer)) == 4, 60, "the newcomer knows all", interval_s=0.005)
+    left = [newcomer, *members[:2]]
+    for server in left:
+        equal(server.call("CLUSTER", "FORGET", leaving), b"OK")
+    members[2].kill()
+    for server in left:
+        eventually(lambda: sorted(n.port for n in nodes_seen_by(server).values()) == sorted(s.port for s in left), 60, f"{server} knows those who stay")
+
+
+@case
 def failure_of_either_is_seen(options):
     for who in ("ours", "theirs"):
         first, second = two_nodes(options, who, NODE_TIMEOUT_MS)

@@ -50,6 +50,7 @@ constexpr Noted kNotes[] = {
     {"under a new address", "new addresses learned by gossip"},
     {"dialling it there next", "new addresses learned"},
     {"Handshake with", "handshakes"},
+    {"asking it to meet again", "nodes that introduced themselves again"},
     {"was removed from the cluster by an operator", "nodes forgotten because others forgot them"},
     {"Migrating to primary", "replicas migrated to an orphan"},
 };

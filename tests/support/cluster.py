@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from .process import Server, converse, run
 from .resp import ReplyError, parse_info
 from .slots import SLOTS
-from .wait import eventually
+from .wait import TimedOut, eventually
 
 
 PATIENCE_S = 20  # for an answer of a process that lives; the machine may be busy with anything
@@ -163,7 +163,11 @@ class Cluster:
 
         # A replica that loads its primary's image says LOADING.
         what = "all running nodes agree on slots, roles and epochs"
-        eventually(agreed, timeout_s, what, interval_s=0.1, ignore=(OSError, ReplyError))
+        try:
+            eventually(agreed, timeout_s, what, interval_s=0.1, ignore=(OSError, ReplyError))
+        except TimedOut as error:
+            views = (f"{s} ({info_of(s)['cluster_state']}):\n{s.call('CLUSTER', 'NODES').decode()}" for s in self.running())
+            raise TimedOut("\n".join([str(error), *views])) from error
 
     def wait_until_replicas_have_all(self, timeout_s=120.0):
         """Waits until every replica has what its primary had when this was called: that much must survive the primary.
