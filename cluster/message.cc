@@ -27,24 +27,9 @@
 //   2253  u8    bit 0 paused, bit 1 force-ack, bit 2 extensions understood
 //   2254  2     unused, zero
 //
-//   body of ping, pong, meet := gossip{count} extension{extensions}
+//   body of ping, pong, meet := gossip{count} extension{extensions}, see message_extensions.cc
 //   gossip, 104 bytes: id 40, ping sent u32 (s), pong received u32 (s), address 46, port u16, bus port u16, flags u16,
 //                      plain-text port u16, unused u16
-//   extension        := length u32 (whole, a multiple of 8), type u16, unused u16, payload
-//      type 0 hostname        zero-terminated text
-//      type 1 human node name zero-terminated text                    (since 7.2)
-//      type 2 forgotten node  id 40, seconds to keep it out u64       (since 7.2)
-//      type 3 shard id        id 40                                   (since 7.2)
-//      type 4 client IPv4     zero-terminated text                    (Valkey 8.1; another meaning in Redis 8: skipped
-//                                                                      unless it is an address)
-//      type 5 client IPv6     zero-terminated text                    (Valkey 8.1)
-//      type 6 client port     u16, unused 6                           (Valkey 9)
-//      type 7 client TLS port u16, unused 6                           (Valkey 9)
-//      any other type is skipped
-//      between Tessera nodes only, Redis never sees them:
-//      type 0x7401 challenge  nonce 16
-//      type 0x7402 proof      code 16, bus port u16, address 46
-//      type 0x7403 secret     created u64 (ms), key 16
 //   body of fail              := id 40
 //   body of publish, -shard   := channel length u32, message length u32, channel, message
 //   body of update            := config epoch u64, id 40, slots 2048
@@ -52,15 +37,11 @@
 //   auth-req, auth-ack, mfstart have none
 #include "cluster/message.h"
 
-#include <arpa/inet.h>
-
-#include <algorithm>
-#include <bit>
 #include <cassert>
-#include <cstring>
 #include <limits>
-#include <type_traits>
 
+#include "cluster/message_extensions.h"
+#include "cluster/message_fields.h"
 #include "fmt/core.h"
 
 namespace tessera::cluster {
@@ -71,278 +52,18 @@ constexpr uint16_t kVersion = 1;
 constexpr uint16_t kTesseraMark = 0x5473;  // "Ts"
 constexpr size_t kHeaderSize = 2256;
 constexpr size_t kGossipSize = 104;
-constexpr size_t kAddressSize = 46;
-constexpr size_t kExtensionHeaderSize = 8;
-constexpr size_t kSlotBytes = kSlotCount / 8;
 constexpr size_t kUpdateSize = 8 + NodeId::kLength + kSlotBytes;
 constexpr size_t kModuleFixedSize = 13;
 // Longest message accepted: a publish of the largest argument a client may send, with room to spare.
 constexpr uint32_t kLengthMax = 1u << 30;
 
-// A set of slots in memory is what it is on the wire: every message carries one, and bit by bit they took half of the
-// codec's time. The golden bytes would notice another library or byte order.
-static_assert(sizeof(SlotSet) == kSlotBytes && std::is_trivially_copyable_v<SlotSet>);
-static_assert(std::endian::native == std::endian::little);
-
-enum ExtensionType : uint16_t {
-  kHostname = 0,
-  kHumanNodename = 1,
-  kForgottenNode = 2,
-  kShardId = 3,
-  kClientIpv4 = 4,
-  kClientIpv6 = 5,
-  kClientPort = 6,
-  kClientTlsPort = 7,
-  kChallenge = 0x7401,
-  kProof = 0x7402,
-  kSecret = 0x7403,
-};
 enum MessageFlag : uint8_t { kPausedFlag = 1, kForceAckFlag = 2, kExtensionsFlag = 4 };
-
-// Appends fields in order; offsets follow from the grammar above and are pinned by golden bytes in the tests.
-class Writer {
- public:
-  void U8(uint8_t v) { out_.push_back(static_cast<char>(v)); }
-  void U16(uint16_t v) { Integer(v, 2); }
-  void U32(uint32_t v) { Integer(v, 4); }
-  void U64(uint64_t v) { Integer(v, 8); }
-  void Zeros(size_t n) { out_.append(n, '\0'); }
-  void Raw(std::string_view bytes) { out_.append(bytes); }
-  void Id(const NodeId& id) { Padded(id.view(), NodeId::kLength); }
-  // Text in a field of `size` bytes; what does not fit is cut.
-  void Padded(std::string_view text, size_t size) {
-    text = text.substr(0, size);
-    out_.append(text);
-    Zeros(size - text.size());
-  }
-  void Slots(const SlotSet& slots) { out_.append(reinterpret_cast<const char*>(&slots), kSlotBytes); }
-  void PatchU32(size_t at, uint32_t v) {
-    for (int i = 0; i < 4; ++i) out_[at + i] = static_cast<char>(v >> (24 - 8 * i));
-  }
-  size_t size() const { return out_.size(); }
-  void Reserve(size_t n) { out_.reserve(n); }
-  std::string Take() { return std::move(out_); }
-
- private:
-  void Integer(uint64_t v, int bytes) {
-    for (int i = bytes - 1; i >= 0; --i) out_.push_back(static_cast<char>(v >> (8 * i)));
-  }
-  std::string out_;
-};
-
-bool IsWord(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return byte > ' ' && byte != 0x7f && byte != ',' && byte != '"' && byte != '\'' && byte != '\\';
-  });
-}
-
-// Reads fields in order. The first read past the end, or an id that is none, makes it fail for good; reads then return
-// zeros, so the caller asks once at the end.
-class Reader {
- public:
-  explicit Reader(std::string_view bytes) : rest_(bytes) {}
-  uint8_t U8() { return static_cast<uint8_t>(Integer(1)); }
-  uint16_t U16() { return static_cast<uint16_t>(Integer(2)); }
-  uint32_t U32() { return static_cast<uint32_t>(Integer(4)); }
-  uint64_t U64() { return Integer(8); }
-  std::string_view Raw(size_t n) {
-    if (n > rest_.size()) {
-      Fail("truncated");
-      return {};
-    }
-    std::string_view taken = rest_.substr(0, n);
-    rest_.remove_prefix(n);
-    return taken;
-  }
-  // Zero-terminated text in a field of `size` bytes.
-  std::string Padded(size_t size) {
-    std::string_view field = Raw(size);
-    return std::string(field.substr(0, std::min(field.size(), field.find('\0'))));
-  }
-  // The same for a name or an address; none when it is not a single word. It goes into nodes.conf and CLUSTER NODES, where
-  // anything else would be read as something else, or keep this node from starting again.
-  std::string Word(size_t size) {
-    std::string text = Padded(size);
-    return IsWord(text) ? text : std::string();
-  }
-  NodeId Id() {
-    std::string_view field = Raw(NodeId::kLength);
-    if (!error_.empty()) return {};
-    if (!NodeId::IsValid(field)) {
-      Fail("invalid node id");
-      return {};
-    }
-    return NodeId(field);
-  }
-  NodeId IdOrNone() {
-    std::string_view field = rest_.substr(0, NodeId::kLength);
-    if (field.size() == NodeId::kLength && field.find_first_not_of('\0') == std::string_view::npos) {
-      rest_.remove_prefix(NodeId::kLength);
-      return {};
-    }
-    return Id();
-  }
-  SlotSet Slots() {
-    SlotSet slots;
-    std::string_view field = Raw(kSlotBytes);
-    if (!field.empty()) std::memcpy(static_cast<void*>(&slots), field.data(), kSlotBytes);
-    return slots;
-  }
-  void Fail(std::string_view reason) {
-    if (error_.empty()) error_ = reason;
-    rest_ = {};
-  }
-  const std::string& error() const { return error_; }
-  size_t left() const { return rest_.size(); }
-
- private:
-  uint64_t Integer(size_t bytes) {
-    uint64_t v = 0;
-    for (char c : Raw(bytes)) v = v << 8 | static_cast<unsigned char>(c);
-    return v;
-  }
-  std::string_view rest_;
-  std::string error_;
-};
 
 bool CarriesGossip(MessageType type) {
   return type == MessageType::kPing || type == MessageType::kPong || type == MessageType::kMeet;
 }
 
-void WriteTextExtension(Writer& w, ExtensionType type, std::string_view text) {
-  size_t payload = (text.size() + 1 + 7) / 8 * 8;
-  w.U32(static_cast<uint32_t>(kExtensionHeaderSize + payload));
-  w.U16(type);
-  w.U16(0);
-  w.Padded(text, payload);
-}
-
-void WritePortExtension(Writer& w, ExtensionType type, uint16_t port) {
-  w.U32(kExtensionHeaderSize + 8);
-  w.U16(type);
-  w.U16(0);
-  w.U16(port);
-  w.Zeros(6);
-}
-
-bool IsAddress(int family, const std::string& text) {
-  unsigned char buffer[sizeof(in6_addr)];
-  return inet_pton(family, text.c_str(), buffer) == 1;
-}
-
-void WriteExtensions(Writer& w, const Extensions& e) {
-  if (e.hostname) WriteTextExtension(w, kHostname, *e.hostname);
-  if (e.human_nodename) WriteTextExtension(w, kHumanNodename, *e.human_nodename);
-  for (const Extensions::Forgotten& f : e.forgotten) {
-    w.U32(kExtensionHeaderSize + NodeId::kLength + 8);
-    w.U16(kForgottenNode);
-    w.U16(0);
-    w.Id(f.id);
-    w.U64(f.ttl_s);
-  }
-  if (e.shard_id) {
-    w.U32(kExtensionHeaderSize + NodeId::kLength);
-    w.U16(kShardId);
-    w.U16(0);
-    w.Id(*e.shard_id);
-  }
-  if (!e.client.ipv4.empty()) WriteTextExtension(w, kClientIpv4, e.client.ipv4);
-  if (!e.client.ipv6.empty()) WriteTextExtension(w, kClientIpv6, e.client.ipv6);
-  if (e.client.port != 0) WritePortExtension(w, kClientPort, e.client.port);
-  if (e.client.tls_port != 0) WritePortExtension(w, kClientTlsPort, e.client.tls_port);
-  if (e.challenge) {
-    w.U32(kExtensionHeaderSize + kNonceBytes);
-    w.U16(kChallenge);
-    w.U16(0);
-    w.Padded(*e.challenge, kNonceBytes);
-  }
-  if (e.proof) {
-    w.U32(kExtensionHeaderSize + kCodeBytes + 2 + kAddressSize);
-    w.U16(kProof);
-    w.U16(0);
-    w.Padded(e.proof->code, kCodeBytes);
-    w.U16(e.proof->bus_port);
-    w.Padded(std::string_view(e.proof->ip).substr(0, kAddressSize - 1), kAddressSize);
-  }
-  if (e.secret) {
-    w.U32(kExtensionHeaderSize + 8 + sizeof e.secret->key);
-    w.U16(kSecret);
-    w.U16(0);
-    w.U64(static_cast<uint64_t>(e.secret->created_ms));
-    w.Raw({reinterpret_cast<const char*>(e.secret->key.data()), e.secret->key.size()});
-  }
-}
-
-size_t CountExtensions(const Extensions& e) {
-  return (e.hostname ? 1 : 0) + (e.human_nodename ? 1 : 0) + e.forgotten.size() + (e.shard_id ? 1 : 0) +
-         !e.client.ipv4.empty() + !e.client.ipv6.empty() + (e.client.port != 0) + (e.client.tls_port != 0) +
-         (e.challenge ? 1 : 0) + (e.proof ? 1 : 0) + (e.secret ? 1 : 0);
-}
-
-void ReadExtension(Reader& message, Extensions& e) {
-  uint32_t length = message.U32();
-  uint16_t type = message.U16();
-  message.U16();
-  if (!message.error().empty()) return;
-  if (length < kExtensionHeaderSize || length % 8 != 0) return message.Fail("impossible extension length");
-  Reader payload(message.Raw(length - kExtensionHeaderSize));
-  if (!message.error().empty()) return;
-  switch (type) {
-    case kHostname:
-      e.hostname = payload.Word(payload.left());
-      break;
-    case kHumanNodename:
-      e.human_nodename = payload.Word(payload.left());
-      break;
-    case kForgottenNode: {
-      Extensions::Forgotten f;
-      f.id = payload.Id();
-      f.ttl_s = payload.U64();
-      e.forgotten.push_back(f);
-      break;
-    }
-    case kShardId:
-      e.shard_id = payload.Id();
-      break;
-    case kClientIpv4:
-      if (std::string ip = payload.Padded(payload.left()); IsAddress(AF_INET, ip)) e.client.ipv4 = std::move(ip);
-      break;
-    case kClientIpv6:
-      if (std::string ip = payload.Padded(payload.left()); IsAddress(AF_INET6, ip)) e.client.ipv6 = std::move(ip);
-      break;
-    case kClientPort:
-      e.client.port = payload.U16();
-      break;
-    case kClientTlsPort:
-      e.client.tls_port = payload.U16();
-      break;
-    case kChallenge:
-      e.challenge = payload.Raw(kNonceBytes);
-      break;
-    case kProof: {
-      Extensions::Proof proof;
-      proof.code = payload.Raw(kCodeBytes);
-      proof.bus_port = payload.U16();
-      proof.ip = payload.Padded(kAddressSize);
-      e.proof = std::move(proof);
-      break;
-    }
-    case kSecret: {
-      Secret secret;
-      secret.created_ms = static_cast<Millis>(payload.U64());
-      const std::string_view key = payload.Raw(secret.key.size());
-      if (key.size() == secret.key.size()) std::memcpy(secret.key.data(), key.data(), key.size());
-      e.secret = secret;
-      break;
-    }
-    default:
-      break;  // of a newer version: skipped
-  }
-  if (!payload.error().empty()) message.Fail(payload.error());
-}
-
-GossipBody ReadGossip(Reader& r, uint16_t count, uint16_t extensions) {
+GossipBody ReadGossip(FieldReader& r, uint16_t count, uint16_t extensions) {
   GossipBody body;
   if (r.left() < count * kGossipSize) {
     r.Fail("truncated gossip section");
@@ -366,7 +87,7 @@ GossipBody ReadGossip(Reader& r, uint16_t count, uint16_t extensions) {
   return body;
 }
 
-PublishBody ReadPublish(Reader& r) {
+PublishBody ReadPublish(FieldReader& r) {
   PublishBody body;
   uint32_t channel_size = r.U32();
   uint32_t message_size = r.U32();
@@ -375,14 +96,14 @@ PublishBody ReadPublish(Reader& r) {
   return body;
 }
 
-void ReadModule(Reader& r) {
+void ReadModule(FieldReader& r) {
   r.U64();
   uint32_t size = r.U32();
   r.U8();
   r.Raw(size);
 }
 
-void WriteHeader(Writer& w, const Header& h, uint16_t count, uint16_t extensions) {
+void WriteHeader(FieldWriter& w, const Header& h, uint16_t count, uint16_t extensions) {
   w.Raw(kSignature);
   w.U32(0);  // length, patched at the end
   w.U16(kVersion);
@@ -420,7 +141,7 @@ const char* MessageTypeName(MessageType type) {
 
 std::string Encode(const Message& message) {
   const Header& h = message.header;
-  Writer w;
+  FieldWriter w;
   if (CarriesGossip(h.type)) {
     const auto& body = std::get<GossipBody>(message.body);
     size_t extensions = CountExtensions(body.extensions);
@@ -465,14 +186,14 @@ std::string Encode(const Message& message) {
 std::optional<uint32_t> FramedLength(std::string_view bytes) {
   if (bytes.substr(0, kSignature.size()) != kSignature.substr(0, bytes.size())) return std::nullopt;
   if (bytes.size() < kMessagePrefix) return 0;
-  Reader r(bytes.substr(kSignature.size(), 4));
+  FieldReader r(bytes.substr(kSignature.size(), 4));
   uint32_t length = r.U32();
   if (length < kHeaderSize || length > kLengthMax) return std::nullopt;
   return length;
 }
 
 std::variant<Message, DecodeError> Decode(std::string_view bytes) {
-  Reader r(bytes);
+  FieldReader r(bytes);
   if (r.Raw(4) != kSignature) return DecodeError{"bad signature"};
   uint32_t length = r.U32();
   uint16_t version = r.U16();

@@ -130,7 +130,7 @@ constexpr MetricRow kPersistence[] = {
      {"aof_base_size_bytes", "Bytes in them after the last rewrite."}},
     {"aof_pending_rewrite",
      kGauge,
-     WithAof<&P::aof_pending_rewrite>,
+     WithAof<&P::aof_rewrite_scheduled>,
      {"aof_pending_rewrite", "1 if a rewrite waits for its turn."}},
     {"aof_buffer_length",
      kGauge,

@@ -85,7 +85,6 @@ class AppendOnlyFile final : private StreamSink {
     bool aof_last_bgrewrite_ok = true, aof_last_write_ok = true;
     uint64_t aof_rewrites_failed_in_a_row = 0;
     uint64_t aof_rewrites = 0, aof_current_size = 0, aof_base_size = 0, aof_buffer_length = 0;
-    bool aof_pending_rewrite = false;
     uint64_t aof_pending_bio_fsync = 0, aof_delayed_fsync = 0;
     uint64_t aof_last_held_bytes = 0;  // what the last rewrite held in memory at most
   };
