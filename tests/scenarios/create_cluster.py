@@ -23,7 +23,11 @@ NODE_TIMEOUT_MS = 6000  # no failure needs to be noticed, and none may seem so; 
 INTERRUPTING_CLI = """#!/bin/bash
 case "$*" in *set-config-epoch*|*meet*|*replicate*|*addslotsrange*)
   echo >> "$ORDERS"
-  [ "$(wc -l < "$ORDERS")" -le "$ORDERS_MAX" ] || pkill -9 -s "$(ps -o sid= $$ | tr -d ' ')" ;;
+  if [ "$(wc -l < "$ORDERS")" -gt "$ORDERS_MAX" ]; then
+    creator=$(ps -o sid= $$ | tr -d ' ')
+    kill -9 "$creator"  # before this order fails, or it would end by itself
+    pkill -9 -s "$creator"
+  fi ;;
 esac
 exec redis-cli "$@"
 """
