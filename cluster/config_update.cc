@@ -56,8 +56,12 @@ void Core::Impl::LearnClaims(NodeView* claimant, Epoch epoch, const SlotSet& cla
   }
   LeaveSubReplication();
   if (lost.any() && IsPrimary(*me)) {
-    Say(Severity::kWarning, "Lost {} slots to {}; dropping their keys", lost.count(), NodeName(*claimant));
-    Emit(DropKeysInSlots{lost});
+    Say(Severity::kWarning, "Lost {} slots to {}; dropping their keys{}", lost.count(), NodeName(*claimant),
+        loading ? " once all are loaded" : "");
+    if (loading)
+      lost_while_loading |= lost;
+    else
+      Emit(DropKeysInSlots{lost});
   }
 }
 
@@ -135,19 +139,24 @@ void Core::Impl::OnUpdate(const Received& r, const UpdateBody& body) {
 }
 
 void Core::Impl::OnSlotsWithKeys(const SlotSet& slots) {
+  const SlotSet lost = std::exchange(lost_while_loading, {});
+  loading = false;
   if (IsReplica(*me)) return;  // replication decides what a replica holds
-  SlotSet claimed, foreign;
+  SlotSet claimed, foreign, dropped;
   for (size_t s = FirstSlot(slots); s < kSlotCount; s = NextSlot(slots, s)) {
     const Slot slot = static_cast<Slot>(s);
     if (owner[slot] == me || importing_from[slot]) continue;
     if (!owner[slot]) {
       AssignSlot(slot, me);
       claimed.set(slot);
+    } else if (lost.test(slot)) {
+      dropped.set(slot);
     } else {
       importing_from[slot] = owner[slot];
       foreign.set(slot);
     }
   }
+  if (dropped.any()) Emit(DropKeysInSlots{dropped});
   if (claimed.any())
     Say(Severity::kNotice, "Keys found in {} slots nobody owns; taking responsibility for them", claimed.count());
   if (foreign.any())

@@ -86,8 +86,8 @@ struct TakeOverRefused {
 };
 struct SlotsWithKeys {
   SlotSet slots;
-};  // at start, once the data is loaded: every slot that holds keys here. Slots nobody owns are claimed; slots of
-    // others are marked importing, for an operator to settle.
+};  // at start, once the data is loaded: every slot that holds keys here. Slots nobody owns are claimed; what was lost
+    // to others meanwhile is dropped; other slots of others are marked importing, for an operator to settle.
 
 // What this machine says this node's own address is now; used unless one is announced.
 struct OwnAddress {

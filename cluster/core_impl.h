@@ -108,6 +108,10 @@ struct Core::Impl {
   std::array<uint64_t, kMessageTypeCount> received{};
   uint64_t links_over_buffer_limit = 0;
 
+  // Until the data is loaded: slots that were lost meanwhile, whose keys may be loaded still.
+  bool loading = true;
+  SlotSet lost_while_loading;
+
   ReplicationStatus replication;
   // Whom the shell was last told to follow; none as primary.
   std::optional<FollowPrimary> following;

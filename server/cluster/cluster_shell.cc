@@ -133,8 +133,7 @@ void ClusterShell::DatasetLoaded() {
   for (int slot = 0; slot < cluster::kSlotCount; ++slot)
     slots[static_cast<size_t>(slot)] = db.CountInSlot(static_cast<uint16_t>(slot)) != 0;
   ready_ = true;
-  // A replica's data belongs to its primary's slots: nothing to claim.
-  if (!core_->me().is(cluster::kReplica)) Tell(cluster::SlotsWithKeys{slots});
+  Tell(cluster::SlotsWithKeys{slots});
   Tick();
   loop_.Every(kTickMs, [this] { Tick(); });
 }

@@ -45,9 +45,9 @@ TEST(Replicate, HasItsRules) {
   EXPECT_EQ(empty.core->me().shard_id, Id('b'));
 }
 
-TEST(Replicate, LoadedReplicaFollowsAtItsFirstTick) {
-  Bench b(SixNodes('d'));
-  auto follow = All<FollowPrimary>(b.Tick());
+TEST(Replicate, ReplicaFollowsOnceItsDataIsLoaded) {
+  Bench b(SixNodes('d'), Bench::DefaultOptions(), 10, 0, true);
+  auto follow = All<FollowPrimary>(b.core->Handle(b.now, SlotsWithKeys{}));
   ASSERT_EQ(follow.size(), 1u);
   EXPECT_EQ(follow[0].id, Id('a'));
   EXPECT_FALSE(Has<FollowPrimary>(b.Tick())) << "told once";

@@ -63,7 +63,7 @@ class Bench {
 
   // The first node is the core's own. Node x lives at 10.0.0.<x>:7000, bus port 17000.
   explicit Bench(std::vector<Node> nodes, Options options = DefaultOptions(), Epoch current_epoch = 10,
-                 Epoch last_vote_epoch = 0)
+                 Epoch last_vote_epoch = 0, bool loading = false)
       : nodes_(std::move(nodes)) {
     std::string text;
     for (size_t i = 0; i < nodes_.size(); ++i) {
@@ -78,6 +78,7 @@ class Bench {
     std::string error;
     core = Core::Load(options, 42, now, text, &error);
     EXPECT_TRUE(core) << error;
+    if (!loading) core->Handle(now, SlotsWithKeys{});
     node_timeout_ms = options.node_timeout_ms;
   }
 

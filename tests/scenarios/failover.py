@@ -8,6 +8,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from support.cluster import Cluster, node_id, nodes_seen_by
 from support.cluster_client import ClusterClient, Writer
 from support.scenario import case, equal, main
+from support.slots import key_slot
 from support.wait import eventually
 
 NODE_TIMEOUT_MS = 5000  # a failover that nobody asked for would take a machine that lets a process wait for so long
@@ -136,6 +137,38 @@ def all_at_once(options):
         offsets_agree(cluster)
     for server in cluster.servers:
         server.kill()
+
+
+@case
+def slots_lost_while_loading(options):
+    """A primary comes back and hears while it loads that others have most of its slots: none of their keys stays, neither in
+    memory nor in its log, where a fix would take them for the slot's latest."""
+    cluster = Cluster(options.server, 3, NO_FAILOVER_MS)
+    cluster.create(replicas=0)
+    heir, back, third = cluster.servers
+    first, last = cluster.nodes()[node_id(back)].ranges[0]
+    tags = {}  # slot -> hash tag
+    for n in range(10**6):
+        if len(tags) == 40:
+            break
+        if first <= key_slot(f"t{n}") <= last:
+            tags.setdefault(key_slot(f"t{n}"), f"t{n}")
+    kept = set(sorted(tags)[-5:])
+    moved = range(first, min(kept))
+    with back.client() as client:
+        for tag in tags.values():
+            equal(set(client.pipeline([("SET", f"{{{tag}}}:{n}", n) for n in range(4000)])), {b"OK"})
+    back.kill()
+    for server in (heir, third):
+        with server.client() as client:
+            equal(set(client.pipeline([("CLUSTER", "SETSLOT", slot, "NODE", node_id(heir)) for slot in moved])), {b"OK"})
+    heir.call("CLUSTER", "BUMPEPOCH")
+    for start in ("after the loss", "once more"):
+        back.start()
+        cluster.wait_until_agreed()  # no slot half way either
+        equal({slot: back.call("CLUSTER", "COUNTKEYSINSLOT", slot) for slot in tags}, {slot: 4000 * (slot in kept) for slot in tags}, start)
+        equal(back.call("DBSIZE"), 4000 * len(kept), start)
+        back.kill()
 
 
 @case

@@ -182,7 +182,7 @@ void World::Restart(int node, Moving moving) {
   for (auto& [slot, values] : s.data) with_keys.set(slot);
   Deliver(node, {cluster::OwnAddress{s.ip}});
   Deliver(node, {ReplicationStatusOf(node)});
-  if (with_keys.any() && s.core) Deliver(node, {cluster::SlotsWithKeys{with_keys}});
+  if (s.core) Deliver(node, {cluster::SlotsWithKeys{with_keys}});
   StartTimers(node);
   network_.Pump(node);
 }

@@ -19,7 +19,7 @@ from .history import Excuse, Recorder
 from .resp import Error, ReplyError
 from .scenario import equal
 from .slots import SLOTS, key_slot
-from .wait import eventually
+from .wait import TimedOut, eventually
 
 BALLAST_BYTES = 10_000
 
@@ -224,14 +224,19 @@ class Harness:
         eventually(well, 90, "all agree but for the slots that were being moved", interval_s=0.2, ignore=(OSError, ReplyError))
         address = self.cluster.servers[0].address
 
+        outputs = []
+
         def settled():
-            output = redis_cli("--cluster", "check", address, check=False)
-            if "[OK] All 16384 slots covered" in output and "[ERR]" not in output and "[WARNING]" not in output:
+            outputs.append(redis_cli("--cluster", "check", address, check=False))
+            if "[OK] All 16384 slots covered" in outputs[-1] and "[ERR]" not in outputs[-1] and "[WARNING]" not in outputs[-1]:
                 return True
-            redis_cli("--cluster", "fix", address, "--cluster-replace", "--cluster-yes", check=False, timeout_s=120)
+            outputs.append(redis_cli("--cluster", "fix", address, "--cluster-replace", "--cluster-yes", check=False, timeout_s=120))
             return False
 
-        eventually(settled, 180, "redis-cli --cluster fix settles the open slots", interval_s=0.5)
+        try:
+            eventually(settled, 180, "redis-cli --cluster fix settles the open slots", interval_s=0.5)
+        except TimedOut as error:
+            raise TimedOut("\n".join([str(error), *(output[:3000] for output in outputs[:2] + outputs[-2:])])) from error
 
     def excuses(self, r):
         after = self.owners_verified = owners(self.cluster)
