@@ -29,6 +29,7 @@ constexpr Noted kNotes[] = {
     {"not waiting for its data", "manual failovers forced"},
     // claims (config_update.cc)
     {"Configuration change detected", "nodes that lost their last slot, or their primary's"},
+    {"once all are loaded", "slots lost while loading"},
     {"dropping their keys", "slots lost to a newer claim"},
     {"is a replica now. Following", "replicas of replicas that moved up"},
     {"claims slots with an old configuration", "stale claims corrected"},
@@ -111,6 +112,8 @@ constexpr const char* kRequired[] = {
     "nodes that lost their last slot, or their primary's",
     "slots lost to a newer claim",
     "slots dropped with keys",
+    "takers killed before they told of a slot",
+    "nodes that introduced themselves again",
     "slots migrated with keys",
     "stale claims corrected",
     "updates received",

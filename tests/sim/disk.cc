@@ -197,6 +197,9 @@ void World::CarryOutQueued(int node) {
     } else if (!SaveDurably(node)) {
       if (s.life == life) s.queued.push_front(std::move(effect));
       return;
+    } else if (dies_after_save_ == node) {
+      Count("takers killed before they told of a slot");
+      return Crash(node, Death::kProcess);
     }
   }
 }

@@ -94,6 +94,7 @@ class Life {
     c.options.has_seeds = (troubles_ & kNewAddresses) && random_.Chance(0.6);
     if (troubles_ & kSaveFailures) c.save_failure = 0.05;
     if (troubles_ & kEffectCrashes) c.effect_crash = 0.01;
+    if ((troubles_ & kReshards) && (troubles_ & kKills)) c.taker_killed = 0.3;
     const int nodes = c.primaries + c.replicas + c.spares;
     trouble_ms_ = node_timeout * (nodes > 9 ? random_.Between(12, 18) : random_.Between(15, 30));
     pace_ms_ = node_timeout * random_.Between(1, 9) / 5;

@@ -98,7 +98,7 @@ struct World::Dance {
 };
 
 void World::Reshard(std::vector<Slot> slots, int source, int target, int steps_max) {
-  if (!Running(source) || !Running(target)) return;
+  if (!Serves(source) || !Serves(target)) return;
   auto dance = std::make_shared<Dance>();
   dance->slots = std::move(slots);
   dance->source = source;
@@ -140,7 +140,7 @@ void World::DanceStep(std::shared_ptr<Dance> d) {
   };
   if (d->next == d->slots.size()) return stop("reshards finished");
   if (d->steps_left-- == 0 || violated()) return stop("reshards abandoned");
-  if (!Running(d->source) || !Running(d->target) || core(d->source).self() != d->source_id ||
+  if (!Serves(d->source) || !Serves(d->target) || core(d->source).self() != d->source_id ||
       core(d->target).self() != d->target_id)
     return stop("reshards broken off");
   Slot slot = d->slots[d->next];
@@ -181,14 +181,16 @@ void World::DanceStep(std::shared_ptr<Dance> d) {
         error = "the target lost the slot";
         break;
       }
-      if (!Running(node) || !core(node).me().is(cluster::kPrimary)) {
+      if (!Serves(node) || !core(node).me().is(cluster::kPrimary)) {
         if (order < 2) error = "no longer a primary";
         break;
       }
       auto values = servers_[node].data.find(slot);
       size_t keys = values == servers_[node].data.end() ? 0 : values->second.size();
+      if (order == 0 && random_.Chance(config_.taker_killed)) dies_after_save_ = node;
       std::string refused = Admin(
           node, [&](Core& c, Millis at, Effects& e) { return c.SetSlotNode(at, slot, d->target_id.view(), keys, e); });
+      dies_after_save_ = -1;
       if (order < 2) error = refused;
       break;
     }
@@ -199,7 +201,7 @@ void World::DanceStep(std::shared_ptr<Dance> d) {
 
 void World::SettleOpenSlots() {
   for (int n = 0; n < size(); ++n) {
-    if (!Running(n)) continue;
+    if (!Serves(n)) continue;
     for (int s = 0; s < cluster::kSlotCount; ++s) {
       auto slot = static_cast<Slot>(s);
       if (!core(n).MigratingTo(slot) && !core(n).ImportingFrom(slot)) continue;
@@ -218,7 +220,7 @@ bool World::Converged(std::string* why) const {
   int covered = 0;
   std::map<Epoch, int> epochs;
   for (int n = 0; n < size(); ++n) {
-    if (!Running(n)) return no(fmt::format("n{} is not running", n));
+    if (!Serves(n)) return no(fmt::format("n{} is not running", n));
     const Core& c = core(n);
     if (!c.ok()) return no(fmt::format("n{} says the cluster is down", n));
     if (c.me().is(cluster::kPrimary)) {

@@ -129,7 +129,7 @@ void World::ReplicationStep(int node) {
   }
   const bool same_process = p.core && p.life == s.link_life && s.link_node == source;
   if ((s.link_up || s.sync == Server::Sync::kReceiving) && !same_process) return down();
-  if (!p.core || (p.following && (!p.link_up || p.primary == s.core->self()))) return down();
+  if (!p.core || p.starting || (p.following && (!p.link_up || p.primary == s.core->self()))) return down();
   if (p.core->self() != s.primary) {  // the handshake asks who is there
     Count("replicas that found another node at their primary's address");
     return down();
@@ -194,7 +194,7 @@ void World::Acknowledge(int replica, int primary) {
   if (p.waits.empty()) return;
   scheduler_.After(1 + random_.Below(5), [this, replica, primary, life = p.life, end = servers_[replica].offset()] {
     Server& s = servers_[primary];
-    if (s.life != life || !Running(primary) || s.following) return;
+    if (s.life != life || !Serves(primary) || s.following) return;
     std::erase_if(s.waits, [&](Server::Wait& w) {
       if (w.end > end) return false;
       w.by |= 1u << replica;
@@ -229,7 +229,7 @@ int World::Route(Slot slot, bool* asking) {
   const int beside = static_cast<int>(random_.Below(size()));
   int node = static_cast<int>(random_.Below(size()));
   for (int hop = 0; hop < 5; ++hop) {
-    if (node < 0 || !Running(node) || network_.Blocked(beside, node) || network_.Blocked(node, beside))
+    if (node < 0 || !Serves(node) || network_.Blocked(beside, node) || network_.Blocked(node, beside))
       return give_up("requests to unreachable nodes");
     const Core& core = *servers_[node].core;
     if (core.ok() && !servers_[node].following && LocalTime(node) > core.lease_until_ms()) {  // as the server does before it serves

@@ -124,7 +124,7 @@ void World::Crash(int node, Death death) {
   network_.ProcessDied(node, death == Death::kPower);
   s.core.reset();
   ++s.life;
-  s.paused = false;
+  s.paused = s.starting = false;
   s.busy_until_ms = 0;
   s.queued.clear();
   s.waits.clear();
@@ -178,13 +178,25 @@ void World::Restart(int node, Moving moving) {
   checker_.Started(node);
   history_.Started(node);
   checker_.RestartWaiting();
+  Deliver(node, {cluster::OwnAddress{s.ip}});
+  if (!s.core) return;
+  s.starting = true;
+  if (s.log.empty() || random_.Chance(0.5))
+    DatasetLoaded(node, s.life);
+  else
+    scheduler_.After(random_.Below(config_.full_sync_ms + 1), [this, node, life = s.life] { DatasetLoaded(node, life); });
+  network_.Pump(node);
+}
+
+void World::DatasetLoaded(int node, uint32_t life) {
+  Server& s = servers_[node];
+  if (s.life != life || !s.starting || s.paused || violated()) return;
+  if (Busy(node)) return scheduler_.At(s.busy_until_ms + 1, [this, node, life] { DatasetLoaded(node, life); });
+  s.starting = false;
   SlotSet with_keys;
   for (auto& [slot, values] : s.data) with_keys.set(slot);
-  Deliver(node, {cluster::OwnAddress{s.ip}});
-  Deliver(node, {ReplicationStatusOf(node)});
-  if (s.core) Deliver(node, {cluster::SlotsWithKeys{with_keys}});
-  StartTimers(node);
-  network_.Pump(node);
+  Deliver(node, {ReplicationStatusOf(node), cluster::SlotsWithKeys{with_keys}});
+  if (s.life == life && s.core) StartTimers(node);
 }
 
 void World::SwapAddresses(int a, int b) {
@@ -209,9 +221,10 @@ void World::Resume(int node) {
   checker_.RestartWaiting();
   uint32_t life = s.life;
   // Which of the waiting events comes first is chance.
-  if (random_.Chance(0.5)) HandleTick(node);
+  if (random_.Chance(0.5)) s.starting ? DatasetLoaded(node, life) : HandleTick(node);
   if (s.life == life && !Paused(node)) network_.Pump(node);
-  if (s.life == life && s.core) StartTimers(node);
+  if (s.life != life || !s.core) return;
+  s.starting ? DatasetLoaded(node, life) : StartTimers(node);
 }
 
 void World::JumpClock(int node, Millis by) {
@@ -248,7 +261,7 @@ void World::MendNetwork() {
 
 void World::Heal() {
   config_.save_failure = 0;
-  config_.effect_crash = 0;
+  config_.effect_crash = config_.taker_killed = 0;
   for (int n = 0; n < size(); ++n) SetDisk(n, false, false, 0);
   for (int n = 0; n < size(); ++n) Restart(n);
   MendNetwork();
@@ -318,7 +331,10 @@ void World::CarryOutOne(int node, cluster::Effect& effect) {
                  },
                  [&](cluster::CloseLink& e) { network_.Close(node, e.link); },
                  [&](cluster::SaveState&) { SaveInBackground(node); },
-                 [&](cluster::DropKeysInSlots& e) { DropKeys(node, e.slots); },
+                 [&](cluster::DropKeysInSlots& e) {
+                   if (s.starting) return Violate(fmt::format("n{} drops keys that it has not loaded yet", node));
+                   DropKeys(node, e.slots);
+                 },
                  [&](cluster::FollowPrimary& e) { Follow(node, e); },
                  [&](cluster::StopFollowing&) {
                    s.resting = true;

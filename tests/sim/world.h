@@ -36,6 +36,7 @@ struct WorldConfig {
   cluster::Options options;
   double save_failure = 0;  // chance that a single save of nodes.conf fails
   double effect_crash = 0;  // chance, per durable save, that power is lost at one of its steps
+  double taker_killed = 0;  // chance that who is given a slot dies when that is on disk and nobody knows
   double clock_drift = 0;   // largest deviation of a clock's rate
   Millis write_every_ms = 25;
   double wait_share = 0.5;     // of the writes, those that WAIT for replicas
@@ -100,6 +101,7 @@ struct Server {
   std::unique_ptr<Core> core;
   uint32_t life = 0;
   bool paused = false;
+  bool starting = false;  // loads its data: on the bus already, but without ticks, clients and replicas
   Millis busy_until_ms = 0;         // waits for its disk
   Millis undisturbed_since_ms = 0;  // neither stopped nor restarted nor its clock moved
   uint64_t next_inbound = 1;
@@ -193,7 +195,7 @@ class World : private Hosts {
   // ---- administration; empty = done, otherwise the error ----
   template <class F>
   std::string Admin(int node, F f) {
-    if (!Running(node)) return "unreachable";
+    if (!Serves(node)) return "unreachable or loading";
     Effects effects;
     std::string error = f(*servers_[node].core, LocalTime(node), effects);
     Trace(node, "admin " + (error.empty() ? "done" : error));
@@ -220,6 +222,7 @@ class World : private Hosts {
   Core& core(int node) { return *servers_[node].core; }
   const Core& core(int node) const { return *servers_[node].core; }
   bool Running(int node) const { return servers_[node].core && !Paused(node); }
+  bool Serves(int node) const { return Running(node) && !servers_[node].starting; }
   bool IsAlive(int node) const { return servers_[node].core != nullptr; }
   Millis LocalTime(int node) const;
   bool WritesPaused(int node) const { return servers_[static_cast<size_t>(node)].writes_paused_until_ms > LocalTime(node); }
@@ -262,6 +265,7 @@ class World : private Hosts {
 
   cluster::Options OptionsOf(int node) const;
   bool Busy(int node) const { return servers_[node].busy_until_ms > now(); }  // its disk makes it wait
+  void DatasetLoaded(int node, uint32_t life);
   void StartTimers(int node);
   void TickLoop(int node, uint32_t life);
   void HandleTick(int node);
@@ -321,6 +325,7 @@ class World : private Hosts {
   uint64_t next_uid_ = 1;
   int address_changes_ = 0;
   int reshards_running_ = 0;
+  int dies_after_save_ = -1;  // which node
   std::set<int> resharding_;  // nodes that a reshard in flight concerns
   Millis max_clock_skew_ms_ = 0;
   uint64_t hash_ = 0xcbf29ce484222325ull;
